@@ -1,0 +1,2 @@
+//! The knarr binary.
+fn main() {}

@@ -1,0 +1,11 @@
+//! Kubernetes kinds, schemas, defaults, validation, patches and selectors: pure functions, no I/O.
+
+pub mod field;
+pub mod kind;
+pub mod object;
+pub mod status;
+pub mod strategy;
+pub mod user;
+
+pub use object::Object;
+pub use status::Status;

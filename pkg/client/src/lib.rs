@@ -1,0 +1,1 @@
+//! Clients of the API: in-process and TLS transports, shared caches, work queues, the controller pipeline.

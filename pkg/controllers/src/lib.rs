@@ -1,0 +1,1 @@
+//! The cluster's controllers: a pure plan and a small apply each.

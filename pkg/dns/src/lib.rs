@@ -1,0 +1,1 @@
+//! Cluster DNS: Services, headless Services and pod host names from shared caches, the rest forwarded.
