@@ -37,6 +37,11 @@ pub trait Strategy: Sync {
     /// The registry does that, and bumps `generation` when `spec` changed, before this is called.
     fn prepare_for_update(&self, _cx: &Context<'_>, _new: &mut Object, _old: &Object) {}
 
+    /// Whether the status that comes with a new object is kept: a kubelet registers its node together with its status.
+    fn keeps_status_on_create(&self) -> bool {
+        false
+    }
+
     /// Errors of an object on its own. The registry validates names, labels, annotations and owner references itself.
     fn validate(&self, _cx: &Context<'_>, _object: &Object) -> Errors {
         Errors::new()
@@ -81,6 +86,13 @@ pub trait Strategy: Sync {
     fn orphans_by_default(&self) -> bool {
         false
     }
+}
+
+/// The strategy of a built-in kind; [`Plain`] for every kind that needs nothing special.
+#[must_use]
+pub fn of(group: &str, kind: &str) -> &'static dyn Strategy {
+    let _ = (group, kind);
+    &Plain
 }
 
 /// How the name of an object is checked.
