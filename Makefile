@@ -1,0 +1,32 @@
+# The commands of the README. LAB=name gives another lab than knarr-lab.
+LAB ?= knarr-lab
+CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+FILES := $(if $(filter knarr-lab,$(LAB)),target/lab,target/lab-$(LAB))
+LAUNCHER = $(TARGET)/release/lab --name $(LAB) --knarr $(TARGET)/release/knarr --files $(FILES)
+
+.PHONY: run stop reset test build dependencies bench-node
+
+## Starts one node in a lab, deploys examples/hello.yaml and shows its answers.
+run: build
+	@$(LAUNCHER) run
+
+## Stops knarr; pods, DNS and flows go on.
+stop:
+	@if [ -x $(TARGET)/release/lab ]; then $(LAUNCHER) stop; fi
+
+## Removes every trace of the lab.
+reset:
+	@if [ -x $(TARGET)/release/lab ]; then $(LAUNCHER) reset; fi
+
+## The release profile: what is installed, and what the figures are measured on.
+build: dependencies
+	@$(CARGO) build --release --locked -p knarr -p knarr-tests --bins
+
+## Every test of a normal run.
+test: dependencies
+	@$(CARGO) build --locked -p knarr -p knarr-tests --bins
+	@$(CARGO) test --locked --workspace
+
+dependencies:
+	@packaging/install-dependencies

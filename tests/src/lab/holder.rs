@@ -1,0 +1,73 @@
+//! The first process of a node: it gives the node a private view of the directories that cannot be configured, and reaps.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+
+/// The launcher's subcommand that becomes the holder.
+pub const COMMAND: &str = "hold";
+
+/// Becomes the first process of a lab's node. Returns only on an error.
+///
+/// # Errors
+/// When the private mounts cannot be made.
+pub fn hold(name: &str) -> Result<()> {
+    let run = Path::new("/run").join(name);
+    // containerd's shims listen below /run/containerd whatever its configuration says.
+    let private = run.join("containerd");
+    fs::create_dir_all(&private)?;
+    fs::create_dir_all("/run/containerd")?;
+    mount(Some(&private), "/run/containerd", None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .context("cannot mount a private /run/containerd")?;
+    private_resolvers(&run)?;
+    fs::write(run.join("holder.ready"), "")?;
+    reap()
+}
+
+/// The lab has no route to the machine's resolvers, so the node must not try them.
+fn private_resolvers(run: &Path) -> Result<()> {
+    let own = run.join("resolv.conf");
+    fs::write(&own, format!("nameserver {}\n", super::LAN_ADDRESS))?;
+    let target = fs::canonicalize("/etc/resolv.conf").context("cannot find /etc/resolv.conf")?;
+    mount(Some(&own), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .context("cannot mount a private /etc/resolv.conf")
+}
+
+fn reap() -> Result<()> {
+    let mut ended = SigSet::empty();
+    ended.add(Signal::SIGCHLD);
+    ended.thread_block().context("cannot block SIGCHLD")?;
+    loop {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => break,
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error).context("cannot wait for processes"),
+            }
+        }
+        ended.wait().context("cannot wait for SIGCHLD")?;
+    }
+}
+
+/// Whether that process runs (is no zombie) and `word` is one of its arguments or the name of its program.
+pub(super) fn runs(pid: u32, word: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let is_word = |argument: &[u8]| {
+        argument == word.as_bytes() || argument.rsplit(|&byte| byte == b'/').next() == Some(word.as_bytes())
+    };
+    !matches!(state, None | Some('Z' | 'X')) && arguments.split(|&byte| byte == 0).any(is_word)
+}
+
+/// The one child of a process.
+pub(super) fn only_child(pid: u32) -> Result<u32, String> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .map_err(|error| format!("process {pid} has ended: {error}"))?;
+    children.trim().parse().map_err(|_| format!("process {pid} has the children {children:?}"))
+}
