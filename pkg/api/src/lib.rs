@@ -2,6 +2,7 @@
 
 pub mod field;
 pub mod kind;
+pub mod kinds;
 pub mod object;
 pub mod status;
 pub mod strategy;
