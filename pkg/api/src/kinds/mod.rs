@@ -1,5 +1,6 @@
 //! The built-in kinds: everything that Kubernetes v1.35 serves by default, and MetalLB's two.
 
+mod autoscaler;
 mod event;
 mod row;
 mod rows;
@@ -11,11 +12,11 @@ use crate::kind::{Kind, KindRef, Storage};
 
 static BUILTIN: LazyLock<Vec<KindRef>> = LazyLock::new(|| rows::GROUPS.iter().flat_map(row::Group::kinds).collect());
 
-/// Places in `BUILTIN` by group and plural.
+/// Rows by group and plural.
 static BY_PLURAL: LazyLock<HashMap<(&str, &str), &KindRef>> =
     LazyLock::new(|| BUILTIN.iter().map(|kind| ((&*kind.group, &*kind.plural), kind)).collect());
 
-/// Places in `BUILTIN` by group and kind.
+/// Rows by group and kind.
 static BY_KIND: LazyLock<HashMap<(&str, &str), &KindRef>> =
     LazyLock::new(|| BUILTIN.iter().map(|kind| ((&*kind.group, &*kind.kind), kind)).collect());
 

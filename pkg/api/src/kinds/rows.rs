@@ -1,8 +1,8 @@
 //! The table. Names, verbs, short names and categories are those of Kubernetes v1.35 with its default flags
 //! (`api/discovery/aggregated_v2.json` and `api__v1.json` of its sources); the order is discovery's.
 
-use super::event;
 use super::row::{Group, Row, Sub, cluster, namespaced, review};
+use super::{autoscaler, event};
 use crate::kind::{Relaxed, Storage};
 
 const READ_ONLY: &[&str] = &["get", "list"];
@@ -95,11 +95,14 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "autoscaling",
         package: "io.k8s.api.autoscaling",
-        versions: &["v2"],
-        rows: &[namespaced("HorizontalPodAutoscaler", "horizontalpodautoscalers")
-            .short(&["hpa"])
-            .categories(&["all"])
-            .subs(&[STATUS])],
+        versions: &["v2", "v1"],
+        rows: &[Row {
+            convert: &[("v1", autoscaler::CONVERT)],
+            ..namespaced("HorizontalPodAutoscaler", "horizontalpodautoscalers")
+                .short(&["hpa"])
+                .categories(&["all"])
+                .subs(&[STATUS])
+        }],
     },
     Group {
         name: "batch",
