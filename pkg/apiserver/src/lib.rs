@@ -1,1 +1,8 @@
 //! The Kubernetes API server: filter chain, generic registry, watch cache, discovery, admission, authentication, authorization.
+
+pub mod admission;
+pub mod authn;
+pub mod authz;
+pub mod registry;
+pub mod request;
+pub mod subresource;
