@@ -6,6 +6,7 @@ pub mod kinds;
 pub mod object;
 pub mod status;
 pub mod strategy;
+mod tree;
 pub mod user;
 
 pub use object::Object;
