@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod authn;
 pub mod authz;
+pub mod bootstrap;
 pub mod registry;
 pub mod request;
 pub mod subresource;

@@ -1,9 +1,14 @@
 //! Authorization: who may do what.
 
+pub mod node;
+pub mod rbac;
+mod union;
+
 use async_trait::async_trait;
 use knarr_api::user::UserInfo;
 
 use crate::request::RequestInfo;
+pub use union::{ClusterAuthorizer, forbidden};
 
 /// What somebody wants to do.
 #[derive(Clone, Debug)]
