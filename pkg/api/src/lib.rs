@@ -6,6 +6,7 @@ pub mod kinds;
 pub mod object;
 pub mod status;
 pub mod strategy;
+pub mod table;
 mod tree;
 pub mod user;
 
