@@ -240,8 +240,8 @@ fn request_state(request: &Object) -> String {
 
 fn pod_request_state(request: &Object) -> String {
     let known = |kind: &&str| matches!(*kind, "Issued" | "Denied" | "Failed");
-    let kinds = request.objects("status.conditions").map(|found| found.text("type"));
-    kinds.filter(known).next_back().unwrap_or("Pending").into()
+    let mut kinds = request.objects("status.conditions").map(|found| found.text("type"));
+    kinds.rfind(known).unwrap_or("Pending").into()
 }
 
 fn or_none(level: &Object, path: &str) -> Value {
