@@ -4,6 +4,7 @@ pub mod field;
 pub mod kind;
 pub mod kinds;
 pub mod object;
+pub mod selector;
 pub mod status;
 pub mod strategy;
 pub mod table;
