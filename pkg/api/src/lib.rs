@@ -4,10 +4,13 @@ pub mod field;
 pub mod kind;
 pub mod kinds;
 pub mod object;
+pub mod quantity;
+pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod strategy;
 pub mod table;
+pub mod time;
 mod tree;
 pub mod user;
 
