@@ -4,6 +4,7 @@ pub mod field;
 pub mod kind;
 pub mod kinds;
 pub mod object;
+pub mod patch;
 pub mod quantity;
 pub mod schema;
 pub mod selector;

@@ -8,6 +8,7 @@ pub mod decode;
 pub mod defaults;
 mod scalar;
 mod table;
+pub mod untyped;
 
 pub use table::{Field, ListType, Shape, Table, Type};
 
