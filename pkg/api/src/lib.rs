@@ -12,7 +12,7 @@ pub mod status;
 pub mod strategy;
 pub mod table;
 pub mod time;
-mod tree;
+pub mod tree;
 pub mod user;
 
 pub use object::Object;

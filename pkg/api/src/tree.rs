@@ -11,7 +11,7 @@ static EMPTY: LazyLock<Object> = LazyLock::new(Object::new);
 
 /// Readers of an object. A path is field names with dots between them, as in `spec.template.spec`; use [`Tree::map`] and
 /// `get` for keys that may contain dots themselves, such as labels.
-pub(crate) trait Tree {
+pub trait Tree {
     /// The value at a path; `None` for `null`.
     fn value(&self, path: &str) -> Option<&Value>;
 
@@ -84,12 +84,12 @@ impl Tree for Object {
 }
 
 /// The object at a field of `object`, for writing; `None` when there is none.
-pub(crate) fn object_mut<'a>(object: &'a mut Object, path: &str) -> Option<&'a mut Object> {
+pub fn object_mut<'a>(object: &'a mut Object, path: &str) -> Option<&'a mut Object> {
     path.split('.').try_fold(object, |here, field| here.get_mut(field)?.as_object_mut())
 }
 
 /// The objects in the list at a path, for writing.
-pub(crate) fn objects_mut<'a>(object: &'a mut Object, path: &str) -> impl Iterator<Item = &'a mut Object> {
+pub fn objects_mut<'a>(object: &'a mut Object, path: &str) -> impl Iterator<Item = &'a mut Object> {
     let (parent, field) = path.rsplit_once('.').map_or((None, path), |(parent, field)| (Some(parent), field));
     let parent = match parent {
         Some(parent) => object_mut(object, parent),
@@ -101,7 +101,8 @@ pub(crate) fn objects_mut<'a>(object: &'a mut Object, path: &str) -> impl Iterat
 
 /// Whether two values mean the same: upstream's `equality.Semantic`, for which an absent, an empty and a `null` list, map
 /// or string are equal.
-pub(crate) fn same(one: Option<&Value>, other: Option<&Value>) -> bool {
+#[must_use]
+pub fn same(one: Option<&Value>, other: Option<&Value>) -> bool {
     match (one.filter(|value| !is_void(value)), other.filter(|value| !is_void(value))) {
         (None, None) => true,
         (Some(Value::Object(one)), Some(Value::Object(other))) => same_objects(one, other),
@@ -113,7 +114,8 @@ pub(crate) fn same(one: Option<&Value>, other: Option<&Value>) -> bool {
 }
 
 /// [`same`] for objects.
-pub(crate) fn same_objects(one: &Object, other: &Object) -> bool {
+#[must_use]
+pub fn same_objects(one: &Object, other: &Object) -> bool {
     let missing = |key: &&String| !one.contains_key(*key);
     one.iter().all(|(key, value)| same(Some(value), other.get(key)))
         && other.keys().filter(missing).all(|key| same(None, other.get(key)))
