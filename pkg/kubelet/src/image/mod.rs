@@ -1,0 +1,3 @@
+//! Images: their names, pulling them, and removing those that nobody uses.
+
+pub(crate) mod name;
