@@ -1,0 +1,119 @@
+//! The log: the only truth of the store. Numbered segments of batches of checked records; see [`format`] for the bytes,
+//! [`append`] for writing, [`recovery`] for what happens at the start.
+
+pub(crate) mod append;
+pub(crate) mod disk;
+pub(crate) mod format;
+pub(crate) mod recovery;
+pub(crate) mod scan;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::log::disk::{Disk, DiskFile, read_up_to};
+use crate::log::format::{Place, Position, Record, SegmentHeader, own_record};
+use crate::log::scan::Scan;
+use crate::model::Revision;
+
+/// One file of the log.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) header: SegmentHeader,
+    file: Box<dyn DiskFile>,
+}
+
+impl Segment {
+    pub(crate) fn name(number: u32) -> String {
+        format!("{number:08}.log")
+    }
+
+    fn number_of(name: &str) -> Option<u32> {
+        name.strip_suffix(".log").filter(|digits| digits.len() == 8)?.parse().ok()
+    }
+
+    fn damaged(&self, offset: u32, what: impl ToString) -> Error {
+        Error::Damaged { file: Self::name(self.header.number), offset: offset.into(), what: what.to_string() }
+    }
+}
+
+/// All segments, for readers. Whoever holds a [`Segment`] can read it even after it was removed.
+#[derive(Debug)]
+pub(crate) struct Log {
+    disk: Arc<dyn Disk>,
+    id: u64,
+    segments: RwLock<BTreeMap<u32, Arc<Segment>>>,
+}
+
+impl Log {
+    /// Tells this log from every other one.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn segment(&self, number: u32) -> Option<Arc<Segment>> {
+        self.read_segments().get(&number).cloned()
+    }
+
+    /// The headers of all segments, oldest first.
+    pub(crate) fn headers(&self) -> Vec<SegmentHeader> {
+        self.read_segments().values().map(|segment| segment.header).collect()
+    }
+
+    /// How many bytes the files of the log have.
+    pub(crate) fn size(&self) -> io::Result<u64> {
+        let segments: Vec<_> = self.read_segments().values().cloned().collect();
+        segments.iter().map(|segment| segment.file.size()).sum()
+    }
+
+    /// The record at a place; `None` when its segment has been removed.
+    pub(crate) fn read(&self, place: Place) -> Result<Option<Record>, Error> {
+        let Some(segment) = self.segment(place.position.segment) else { return Ok(None) };
+        let offset = place.position.offset;
+        let mut bytes = vec![0; place.length as usize];
+        let read = read_up_to(segment.file.as_ref(), &mut bytes, offset.into());
+        if read.map_err(|error| segment.damaged(offset, error))? < bytes.len() {
+            return Err(segment.damaged(offset, "the file ends within a record"));
+        }
+        own_record(Bytes::from(bytes), place.position).map(Some).map_err(|what| segment.damaged(offset, what))
+    }
+
+    /// Starts to read at a position.
+    pub(crate) fn scan(&self, from: Position) -> Option<Scan> {
+        Some(Scan::new(self.segment(from.segment)?, from.offset))
+    }
+
+    /// Where to start reading to see everything from `revision` on.
+    pub(crate) fn start_of(&self, revision: Revision) -> Option<Position> {
+        let segments = self.read_segments();
+        let holds = segments.values().rev().find(|segment| segment.header.revision < revision);
+        let first = holds.or_else(|| segments.values().next())?;
+        Some(Position::new(first.header.number, format::SEGMENT_HEADER))
+    }
+
+    /// Removes the oldest segment. Everything that is still needed of it must be elsewhere, durably.
+    pub(crate) fn remove_oldest(&self) -> io::Result<()> {
+        let oldest = self.read_segments().keys().next().copied();
+        if let Some(number) = oldest {
+            self.write_segments().remove(&number);
+            self.disk.remove(&Segment::name(number))?;
+            self.disk.sync_names()?;
+        }
+        Ok(())
+    }
+
+    fn add(&self, segment: Arc<Segment>) {
+        self.write_segments().insert(segment.header.number, segment);
+    }
+
+    fn read_segments(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<u32, Arc<Segment>>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_segments(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<u32, Arc<Segment>>> {
+        self.segments.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

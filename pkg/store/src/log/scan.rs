@@ -1,0 +1,142 @@
+//! Reading one segment from front to back.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::log::Segment;
+use crate::log::disk::read_up_to;
+use crate::log::format::{ALIGNMENT, BATCH_HEADER, BatchHeader, Position, RecordRef, decode_record};
+
+/// How much is read at once.
+const WINDOW: usize = 256 * 1024;
+
+/// What stands at the current position of a [`Scan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// A batch with a sound header; its records have not been looked at.
+    Batch(BatchHeader),
+    /// Nothing has been written here.
+    End,
+    /// Something that is no batch.
+    Broken(&'static str),
+}
+
+/// A reader of one segment. It sees what was in the file when it last filled its window.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    segment: Arc<Segment>,
+    offset: u32,
+    window: Vec<u8>,
+    window_start: u32,
+}
+
+impl Scan {
+    pub(super) fn new(segment: Arc<Segment>, offset: u32) -> Self {
+        Self { segment, offset, window: Vec::new(), window_start: 0 }
+    }
+
+    /// Where it is.
+    pub(crate) fn position(&self) -> Position {
+        Position::new(self.segment.header.number, self.offset)
+    }
+
+    /// Looks at what comes next without moving.
+    pub(crate) fn peek(&mut self) -> io::Result<Next> {
+        let position = self.position();
+        let bytes = self.bytes(self.offset, BATCH_HEADER)?;
+        if is_blank(bytes) {
+            return Ok(Next::End);
+        }
+        Ok(match BatchHeader::decode(bytes) {
+            None => Next::Broken("no batch"),
+            Some(header) if header.position != position => Next::Broken("a batch from elsewhere"),
+            Some(header) => Next::Batch(header),
+        })
+    }
+
+    /// The records of the batch that [`Scan::peek`] found, each of them checked; the text says what is wrong, and where.
+    pub(crate) fn records(
+        &mut self,
+        header: &BatchHeader,
+    ) -> io::Result<Result<Vec<RecordRef<'_>>, (u32, &'static str)>> {
+        let start = self.offset.saturating_add(BATCH_HEADER);
+        let mut rest = self.bytes(start, header.length)?;
+        let mut position = Position::new(header.position.segment, start);
+        let mut records = Vec::with_capacity(header.count.min(1024) as usize);
+        for _ in 0..header.count {
+            match decode_record(rest, position) {
+                Ok(record) => {
+                    position = position.plus(record.place.length);
+                    rest = rest.get(record.place.length as usize..).unwrap_or_default();
+                    records.push(record);
+                }
+                Err(what) => return Ok(Err((position.offset, what))),
+            }
+        }
+        if rest.is_empty() { Ok(Ok(records)) } else { Ok(Err((position.offset, "more bytes than records"))) }
+    }
+
+    /// Moves behind a batch.
+    pub(crate) fn skip(&mut self, header: &BatchHeader) {
+        self.offset = header.end().offset;
+    }
+
+    /// Whether only zeros follow.
+    pub(crate) fn rest_is_blank(&mut self) -> io::Result<bool> {
+        let mut offset = self.offset;
+        loop {
+            let bytes = self.bytes(offset, WINDOW as u32)?;
+            if bytes.is_empty() {
+                return Ok(true);
+            }
+            if !is_blank(bytes) {
+                return Ok(false);
+            }
+            offset = offset.saturating_add(bytes.len() as u32);
+        }
+    }
+
+    /// Searches the rest of the segment for a batch that was written when everything up to `known` was already durable.
+    pub(crate) fn knows_durable(&mut self, known: Position) -> io::Result<bool> {
+        self.offset = self.offset.next_multiple_of(ALIGNMENT);
+        loop {
+            let position = self.position();
+            let bytes = self.bytes(self.offset, BATCH_HEADER)?;
+            if bytes.is_empty() {
+                return Ok(false);
+            }
+            if BatchHeader::decode(bytes).is_some_and(|found| found.position == position && found.durable > known) {
+                return Ok(true);
+            }
+            self.offset = self.offset.saturating_add(ALIGNMENT);
+        }
+    }
+
+    /// An error about this segment.
+    pub(crate) fn damaged(&self, offset: u32, what: impl ToString) -> Error {
+        self.segment.damaged(offset, what)
+    }
+
+    /// Up to `length` bytes from `offset` on; fewer at the end of the file.
+    fn bytes(&mut self, offset: u32, length: u32) -> io::Result<&[u8]> {
+        let length = length as usize;
+        let held = offset.checked_sub(self.window_start).map(|skip| skip as usize);
+        let enough = held.is_some_and(|skip| skip + length <= self.window.len());
+        if !enough {
+            self.window.resize(length.max(WINDOW), 0);
+            let read = read_up_to(self.segment.file.as_ref(), &mut self.window, offset.into())?;
+            self.window.truncate(read);
+            self.window_start = offset;
+        }
+        let skip = offset.saturating_sub(self.window_start) as usize;
+        let rest = self.window.get(skip..).unwrap_or_default();
+        Ok(rest.get(..length).unwrap_or(rest))
+    }
+}
+
+/// Whether these are only zeros.
+pub(crate) fn is_blank(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    bytes.chunks(ZEROS.len()).all(|chunk| ZEROS.starts_with(chunk))
+}
