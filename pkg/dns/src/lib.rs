@@ -7,6 +7,7 @@
 mod copy;
 mod forward;
 mod handler;
+mod listen;
 mod records;
 mod sync;
 mod zone;
@@ -14,26 +15,19 @@ mod zone;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 use hickory_server::server::Server;
 use knarr_base::Shutdown;
 use knarr_client::cache::Caches;
 
+pub use listen::Listeners;
 pub use zone::Zone;
-
-/// How long a TCP client may be silent.
-const TCP_IDLE: Duration = Duration::from_secs(10);
-/// Answers that may wait for one slow TCP client.
-const TCP_BUFFER: usize = 32;
 
 /// What the server needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The cluster's domain, for example `cluster.local`.
     pub domain: String,
-    /// Where to listen, over UDP and TCP.
-    pub addresses: Vec<SocketAddr>,
     /// Names the resolvers for everything outside the cluster's domain.
     pub resolv_conf: PathBuf,
     /// Where the zone's copy is kept.
@@ -64,29 +58,19 @@ pub enum Error {
     Serve(String),
 }
 
-/// Answers queries until the drain starts. The listeners are open when `ready` is dropped.
+/// Answers queries that arrive at `listeners` until the drain starts.
 ///
 /// # Errors
-/// When an address cannot be listened on, or a listener fails.
-pub async fn run(
-    config: Config,
-    caches: &Caches,
-    ready: knarr_base::readiness::Pending,
-    shutdown: Shutdown,
-) -> Result<(), Error> {
+/// When the domain is no DNS name, or a listener fails.
+pub async fn run(config: Config, listeners: Listeners, caches: &Caches, shutdown: Shutdown) -> Result<(), Error> {
     let zone = Zone::new(&config.domain)
         .map_err(|cause| Error::Domain { domain: config.domain.clone(), cause: cause.to_string() })?;
     let zone = Arc::new(RwLock::new(zone));
-    let forwarder = forward::Forwarder::new(config.resolv_conf.clone(), config.addresses.clone());
-    let mut server = Server::new(handler::Handler::new(zone.clone(), forwarder));
-    for &address in &config.addresses {
-        let failed = |cause| Error::Listen { address, cause };
-        server.register_socket(tokio::net::UdpSocket::bind(address).await.map_err(failed)?);
-        let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
-        server.register_listener(listener, TCP_IDLE, TCP_BUFFER);
-    }
-    let sync = sync::Sync::new(caches, zone, copy::Copy::new(config.copy));
-    drop(ready);
+    let forwarder = forward::Forwarder::new(config.resolv_conf, listeners.addresses());
+    // The copy on disk is in the zone before the first query is taken.
+    let sync = sync::Sync::new(caches, zone.clone(), copy::Copy::new(config.copy));
+    let mut server = Server::new(handler::Handler::new(zone, forwarder));
+    listeners.register(&mut server)?;
     tokio::select! {
         () = shutdown.wait() => server.shutdown_gracefully().await.map_err(|error| Error::Serve(error.to_string())),
         ended = server.block_until_done() => ended.map_err(|error| Error::Serve(error.to_string())),
