@@ -4,6 +4,7 @@ pub mod admission;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
+pub mod cache;
 pub mod registry;
 pub mod request;
 pub mod subresource;

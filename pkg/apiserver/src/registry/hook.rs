@@ -78,3 +78,6 @@ pub trait Hook: Send + Sync + std::fmt::Debug {
     /// To refuse the write.
     async fn apply(&self, change: &mut Change<'_>) -> Result<()>;
 }
+
+/// The hooks of all kinds, by group and plural.
+pub type Hooks = std::collections::HashMap<(&'static str, &'static str), Vec<std::sync::Arc<dyn Hook>>>;
