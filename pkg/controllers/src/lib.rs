@@ -1,1 +1,34 @@
 //! The cluster's controllers: a pure plan and a small apply each.
+//!
+//! Every controller is level-triggered: it is woken by changes of shared caches, reads what is there, plans by a pure
+//! function, writes under its own identity (`system:serviceaccount:kube-system:NAME`, as upstream's
+//! `--use-service-account-credentials`), and waits until the caches show its writes before it plans again.
+
+mod deployment;
+mod deps;
+mod endpointslice;
+mod error;
+mod node_ipam;
+mod owners;
+mod per_namespace;
+mod pods;
+mod replicaset;
+
+pub use deps::{ClientOf, Deps, Settings};
+pub use error::Error;
+
+use knarr_base::Components;
+
+/// Starts all controllers as components of the process.
+pub fn spawn(components: &mut Components, deps: &Deps) {
+    let shutdown = components.shutdown();
+    let (deps, shutdown) = (|| deps.clone(), || shutdown.clone());
+    components.spawn("deployment controller", deployment::run(deps(), shutdown()));
+    components.spawn("replica set controller", replicaset::run::<replicaset::ReplicaSet>(deps(), shutdown()));
+    components
+        .spawn("replication controller", replicaset::run::<replicaset::ReplicationController>(deps(), shutdown()));
+    components.spawn("endpoint slice controller", endpointslice::run(deps(), shutdown()));
+    components.spawn("service account controller", per_namespace::accounts(deps(), shutdown()));
+    components.spawn("root CA publisher", per_namespace::root_ca(deps(), shutdown()));
+    components.spawn("node address allocator", node_ipam::run(deps(), shutdown()));
+}
