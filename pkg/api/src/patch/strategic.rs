@@ -201,7 +201,7 @@ fn set_orders(original: &mut Object, patch: &mut Object, schema: Schema<'_>) -> 
         let field = schema.and_then(|ty| ty.field(key));
         let merge_key = field.map_or("", Field::merge_key);
         check_order(new.as_deref().unwrap_or_default(), &wanted, merge_key)?;
-        let live = old.clone().unwrap_or_default();
+        let live = live_order(old.as_deref().unwrap_or_default(), new.as_deref().unwrap_or_default(), merge_key);
         let merged = match (old, new) {
             (None, None) => continue,
             (Some(old), None) => old,
@@ -218,6 +218,27 @@ fn set_orders(original: &mut Object, patch: &mut Object, schema: Schema<'_>) -> 
         original.insert(key.into(), order::restore(merged, &wanted, &live, merge_key).into());
     }
     Ok(())
+}
+
+/// The order of the live list, as upstream knows it while it applies an order from a patch: new items have taken the places
+/// that deleted ones left free at the end. (Its lists share memory; clients have come to rely on what that does.)
+///
+/// ```text
+/// live [d, f, a, c]    patch [{a, $patch: delete}, b, e]    order [d, f, c, b]
+/// ```
+fn live_order(old: &[Value], new: &[Value], merge_key: &str) -> Vec<Value> {
+    if merge_key.is_empty() {
+        return old.to_vec();
+    }
+    let has = |list: &[Value], item: &Value| list.iter().any(|other| other.get(merge_key) == item.get(merge_key));
+    let deleted: Vec<Value> = new.iter().filter(|item| item.get(DIRECTIVE).is_some()).cloned().collect();
+    let mut live: Vec<Value> = old.iter().filter(|item| !has(&deleted, item)).cloned().collect();
+    for item in new.iter().filter(|item| item.get(DIRECTIVE).is_none()) {
+        if live.len() < old.len() && !has(&live, item) {
+            live.push(item.clone());
+        }
+    }
+    live
 }
 
 /// The items of the patch must come in the order that the directive names, and be named by it.

@@ -87,18 +87,21 @@ struct Cx<'t> {
 
 impl<'t> Cx<'t> {
     fn refuse(&mut self, ty: Type<'t>, refused: Refused) {
-        let text = match refused {
-            Refused::Text(text) => text,
-            Refused::Type(found) if self.fields.is_empty() => {
-                format!("json: cannot unmarshal {found} into Go value of type {}", go_type(self.root))
+        let (found, wanted) = match refused {
+            Refused::Text(text) => {
+                self.error.get_or_insert(text);
+                return;
             }
-            Refused::Type(found) => format!(
-                "json: cannot unmarshal {found} into Go struct field {}.{} of type {}",
-                last(self.owner.name(), 1),
-                self.fields.join("."),
-                go_type(ty),
-            ),
+            Refused::Type(found) if self.fields.is_empty() => (found, go_type(self.root)),
+            Refused::Type(found) => (found, go_type(ty)),
+            Refused::Inner(found, wanted) => (found, wanted.to_owned()),
         };
+        let place = if self.fields.is_empty() {
+            "value".to_owned()
+        } else {
+            format!("struct field {}.{}", last(self.owner.name(), 1), self.fields.join("."))
+        };
+        let text = format!("json: cannot unmarshal {found} into Go {place} of type {wanted}");
         self.error.get_or_insert(text);
     }
 

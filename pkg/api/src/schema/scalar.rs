@@ -1,7 +1,8 @@
 //! What Go accepts for each scalar type, and what it writes back.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, PAD, STANDARD};
 use serde_json::{Number, Value};
 
 use super::table::Shape;
@@ -11,6 +12,8 @@ use crate::{quantity, time};
 pub(super) enum Refused {
     /// The wrong type: what was found, as Go calls it. The caller knows where and what was wanted.
     Type(String),
+    /// The same for a type that Go reads by way of another one, which is what the error names.
+    Inner(String, &'static str),
     /// The text of an error that says everything by itself.
     Text(String),
 }
@@ -32,29 +35,20 @@ pub(super) fn read(shape: Shape, value: Value) -> Result<Value, Refused> {
         (Shape::MicroTime, Value::String(text)) => {
             time::parse_micros(text).map(|at| time::micros(at).into()).map_err(Refused::Text)
         }
-        (Shape::Time | Shape::MicroTime, other) => Err(foreign(other, "string")),
+        (Shape::Time | Shape::MicroTime, other) => Err(Refused::Inner(name(other).into(), "string")),
         (Shape::IntOrString, Value::String(_)) => Ok(value),
         (Shape::IntOrString, Value::Number(number)) if is_int32(number) => Ok(value),
-        (Shape::IntOrString, Value::Number(number)) => {
-            Err(Refused::Text(format!("json: cannot unmarshal number {number} into Go value of type int32")))
-        }
-        (Shape::IntOrString, other) => Err(foreign(other, "int32")),
+        (Shape::IntOrString, Value::Number(number)) => Err(Refused::Inner(format!("number {number}"), "int32")),
+        (Shape::IntOrString, other) => Err(Refused::Inner(name(other).into(), "int32")),
         (_, other) => Err(Refused::Type(name(other).into())),
     }
-}
-
-/// The error of a type that decodes itself, without its place in the object.
-fn foreign(found: &Value, wanted: &str) -> Refused {
-    Refused::Text(format!("json: cannot unmarshal {} into Go value of type {wanted}", name(found)))
 }
 
 /// An array or object where a scalar of `shape` is wanted.
 pub(super) fn refuse(shape: Shape, found: &'static str) -> Refused {
     match shape {
-        Shape::Time | Shape::MicroTime => {
-            Refused::Text(format!("json: cannot unmarshal {found} into Go value of type string"))
-        }
-        Shape::IntOrString => Refused::Text(format!("json: cannot unmarshal {found} into Go value of type int32")),
+        Shape::Time | Shape::MicroTime => Refused::Inner(found.into(), "string"),
+        Shape::IntOrString => Refused::Inner(found.into(), "int32"),
         Shape::Quantity => Refused::Text(quantity::ParseError::Format.to_string()),
         _ => Refused::Type(found.into()),
     }
@@ -82,10 +76,13 @@ fn quantity(text: &str) -> Result<Value, Refused> {
     }
 }
 
+/// Go ignores what the last character has too many bits of, and writes it back without.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, PAD.with_decode_allow_trailing_bits(true));
+
 fn bytes(text: &str) -> Result<Value, Refused> {
     let joined: String = text.chars().filter(|char| !matches!(char, '\r' | '\n')).collect();
-    match STANDARD.decode(&joined) {
-        Ok(_) => Ok(joined.into()),
+    match LENIENT.decode(&joined) {
+        Ok(bytes) => Ok(STANDARD.encode(bytes).into()),
         Err(error) => {
             let at = match error {
                 base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,

@@ -107,11 +107,13 @@ fn wrong_types_get_gos_texts() {
         ),
         (
             json!({"template": {"metadata": {"creationTimestamp": 5}}}),
-            "json: cannot unmarshal number into Go value of type string",
+            "json: cannot unmarshal number into Go struct field \
+             ObjectMeta.spec.template.metadata.creationTimestamp of type string",
         ),
         (
             json!({"strategy": {"rollingUpdate": {"maxSurge": true}}}),
-            "json: cannot unmarshal bool into Go value of type int32",
+            "json: cannot unmarshal bool into Go struct field \
+             RollingUpdateDeployment.spec.strategy.rollingUpdate.maxSurge of type int32",
         ),
     ] {
         let error = decode::from_value(json!({"spec": spec}), root(DEPLOYMENT).unwrap()).unwrap_err();
