@@ -1,5 +1,6 @@
 //! Kubernetes kinds, schemas, defaults, validation, patches and selectors: pure functions, no I/O.
 
+pub mod discovery;
 pub mod field;
 pub mod kind;
 pub mod kinds;
