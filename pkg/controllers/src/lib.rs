@@ -8,6 +8,9 @@ mod deployment;
 mod deps;
 mod endpointslice;
 mod error;
+mod gc;
+mod inventory;
+mod namespace;
 mod node_ipam;
 mod owners;
 mod per_namespace;
@@ -17,7 +20,11 @@ mod replicaset;
 pub use deps::{ClientOf, Deps, Settings};
 pub use error::Error;
 
+use std::sync::Arc;
+
 use knarr_base::Components;
+
+use inventory::Inventory;
 
 /// Starts all controllers as components of the process.
 pub fn spawn(components: &mut Components, deps: &Deps) {
@@ -31,4 +38,16 @@ pub fn spawn(components: &mut Components, deps: &Deps) {
     components.spawn("service account controller", per_namespace::accounts(deps(), shutdown()));
     components.spawn("root CA publisher", per_namespace::root_ca(deps(), shutdown()));
     components.spawn("node address allocator", node_ipam::run(deps(), shutdown()));
+
+    let inventory = Arc::new(Inventory::new(deps().caches, deps().client(gc::NAME)));
+    let collector = gc::Collector::new(&deps(), inventory.clone());
+    let remover = namespace::Remover::new(&deps(), inventory.clone());
+    let (collected, removed) = (collector.listener(), remover.listener());
+    let listener = move |kind: &_, change: &_| {
+        collected(kind, change);
+        removed(kind, change);
+    };
+    components.spawn("inventory of kinds", inventory.run(Box::new(listener), shutdown()));
+    components.spawn("garbage collector", collector.run(shutdown()));
+    components.spawn("namespace controller", remover.run(shutdown()));
 }
