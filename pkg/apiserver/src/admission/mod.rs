@@ -3,10 +3,30 @@
 //! Plugins see objects in their stored version. For a subresource whose body is of another kind (a `Binding`, an
 //! `Eviction`) the object is that body.
 
+mod certificates;
+mod chain;
+mod escalation;
+#[cfg(test)]
+mod fixture;
+mod ingress_class;
+mod limit_ranger;
+mod lookup;
+mod namespace_lifecycle;
+mod node_restriction;
+mod pod_references;
+mod priority;
+mod runtime_class;
+mod service_account;
+mod storage;
+mod taint_nodes;
+mod tolerations;
+
 use async_trait::async_trait;
 use knarr_api::Object;
 use knarr_api::kind::KindRef;
 use knarr_api::status::Result;
+
+pub use chain::default_plugins;
 
 use crate::registry::Registry;
 use crate::request::RequestContext;

@@ -34,7 +34,7 @@ use knarr_store::{Durability, Guard, KeyValue, Op, Outcome, Revision, Shared, Tx
 pub use delete::Deletion;
 pub use hook::{Change, Companions, Hook, Hooks};
 pub use resource::{Resource, Resources};
-pub use update::Updated;
+pub use update::{ChangeFn, Updated};
 
 use crate::admission::{Admission, AdmissionRequest, Operation};
 use crate::cache::{Cache, Feed, Item};
