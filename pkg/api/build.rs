@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::path::Path;
 use std::{env, fs};
@@ -37,27 +38,40 @@ fn main() {
     for source in SOURCES {
         println!("cargo::rerun-if-changed={source}");
         for line in fs::read_to_string(source).unwrap().lines() {
-            let definition: Value = serde_json::from_str(line).unwrap();
+            let mut definition: Value = serde_json::from_str(line).unwrap();
             let name = definition["name"].as_str().unwrap().to_owned();
-            assert!(definitions.insert(name.clone(), (definition, line.to_owned())).is_none(), "{name} is there twice");
+            definition.as_object_mut().unwrap().remove("name");
+            assert!(definitions.insert(name.clone(), definition).is_none(), "{name} is there twice");
         }
     }
     let out = env::var("OUT_DIR").unwrap();
     let out = Path::new(&out);
 
     let mut table = Table::new(definitions.keys());
-    for (name, (definition, _)) in &definitions {
+    for (name, definition) in &definitions {
         table.add_definition(name, definition);
     }
     fs::write(out.join("schema_strings.txt"), &table.strings).unwrap();
     fs::write(out.join("schema_table.rs"), table.source(definitions.len())).unwrap();
 
     let mut packed = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
-    for (_, line) in definitions.values() {
-        packed.write_all(line.as_bytes()).unwrap();
-        packed.write_all(b"\n").unwrap();
+    for (name, definition) in &definitions {
+        writeln!(packed, "{name} {definition}").unwrap();
     }
     fs::write(out.join("definitions.deflate"), packed.finish().unwrap()).unwrap();
+    fs::write(out.join("openapi_digest.txt"), format!("{:016x}", digest())).unwrap();
+}
+
+/// Names the documents that `/openapi` is made of: it changes with everything that they are made from.
+fn digest() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for folder in ["schema", "src/openapi", "src/kinds"] {
+        println!("cargo::rerun-if-changed={folder}");
+        let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files.into_iter().filter(|file| file.is_file()).for_each(|file| fs::read(file).unwrap().hash(&mut hasher));
+    }
+    hasher.finish()
 }
 
 /// The table in the making. Types that have a name come first, in order of their names; the others follow as they come.

@@ -5,6 +5,7 @@ pub mod field;
 pub mod kind;
 pub mod kinds;
 pub mod object;
+pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod schema;

@@ -173,6 +173,11 @@ impl<'t> Type<'t> {
         }
     }
 
+    /// The types that values of this one hold.
+    pub fn parts(self) -> impl Iterator<Item = Type<'t>> {
+        self.fields().filter_map(Field::ty).chain(self.item())
+    }
+
     fn rows(self) -> &'t [FieldRow] {
         match self.row.shape {
             Shape::Struct { first, count } => {
