@@ -2,8 +2,10 @@
 
 pub mod discovery;
 pub mod field;
+pub mod forms;
 pub mod kind;
 pub mod kinds;
+pub mod metadata;
 pub mod object;
 pub mod openapi;
 pub mod patch;
