@@ -1,5 +1,6 @@
 //! Authorization: who may do what.
 
+mod feed;
 pub mod node;
 pub mod rbac;
 mod union;
@@ -8,6 +9,7 @@ use async_trait::async_trait;
 use knarr_api::user::UserInfo;
 
 use crate::request::RequestInfo;
+pub use feed::AuthorizerFeed;
 pub use union::{ClusterAuthorizer, forbidden};
 
 /// What somebody wants to do.

@@ -27,7 +27,7 @@ impl Authorize for ClusterAuthorizer {
         if user.is_in("system:masters") {
             return Decision::Allow(String::new());
         }
-        let node = match self.node.authorize(user, info) {
+        let node = match self.node.authorize(user, info).await {
             Ok(()) => return Decision::Allow(String::new()),
             Err(reason) => reason,
         };

@@ -7,9 +7,11 @@
 mod graph;
 
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use knarr_api::Object;
 use knarr_api::user::UserInfo;
+use tokio::sync::watch;
 
 use graph::{Graph, Resource};
 
@@ -17,12 +19,16 @@ use super::rbac::Rule;
 use crate::request::RequestInfo;
 
 const LEASES: &str = "kube-node-lease";
+const UNRELATED: &str = "no relationship found between node";
+/// How long a node's request may wait for the pod that makes it right.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Decides for users that are nodes.
 #[derive(Debug)]
 pub struct NodeAuthorizer {
     rules: Vec<Rule>,
     graph: RwLock<Graph>,
+    changes: watch::Sender<()>,
 }
 
 /// `Ok` allows; `Err` is no opinion, with a reason that may be empty.
@@ -39,7 +45,7 @@ impl NodeAuthorizer {
     /// An authorizer that knows no objects yet; `rules` are those of the role `system:node`.
     #[must_use]
     pub fn new(rules: Vec<Rule>) -> Self {
-        Self { rules, graph: RwLock::default() }
+        Self { rules, graph: RwLock::default(), changes: watch::Sender::new(()) }
     }
 
     /// Takes over an object that was written or deleted (`None`). Only pods, persistent volumes, volume attachments and
@@ -53,13 +59,29 @@ impl NodeAuthorizer {
             "resourceslices" => graph.slice_changed(name, object),
             _ => {}
         }
+        drop(graph);
+        self.changes.send_replace(());
     }
 
-    /// Whether the request is a node's and is one that it may make.
+    /// Whether the request is a node's and is one that it may make. A node that hears of a new pod asks at once for what the
+    /// pod needs, and may be faster than this authorizer hears of the pod: what it seems not to need gets a moment to show
+    /// up before the answer is no.
     ///
     /// # Errors
     /// When it has no opinion, with a reason where there is one.
-    pub fn authorize(&self, user: &UserInfo, request: &RequestInfo) -> Verdict {
+    pub async fn authorize(&self, user: &UserInfo, request: &RequestInfo) -> Verdict {
+        let mut changes = self.changes.subscribe();
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let verdict = self.decide(user, request);
+            let unrelated = verdict.as_ref().is_err_and(|why| why.starts_with(UNRELATED));
+            if !unrelated || !matches!(tokio::time::timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+                return verdict;
+            }
+        }
+    }
+
+    fn decide(&self, user: &UserInfo, request: &RequestInfo) -> Verdict {
         let Some(node) = node_name(user) else { return Err(String::new()) };
         if node.is_empty() {
             return Err(format!("unknown node for user {:?}", user.username));
@@ -207,7 +229,7 @@ fn selects(request: &RequestInfo, field: &str, value: &str) -> bool {
 }
 
 fn unrelated(node: &str) -> String {
-    format!("no relationship found between node '{node}' and this object")
+    format!("{UNRELATED} '{node}' and this object")
 }
 
 fn allow_if(allowed: bool, otherwise: &str) -> Verdict {

@@ -119,7 +119,7 @@ fn a_node_sees_what_its_pods_need() {
         ("list core/endpoints", Err("")),
     ];
     for (text, expected) in table {
-        let seen = authorizer.authorize(&UserInfo::node("n1"), &request(text));
+        let seen = authorizer.decide(&UserInfo::node("n1"), &request(text));
         assert_eq!(seen, expected.map_err(str::to_owned), "{text}");
     }
 }
@@ -128,25 +128,43 @@ fn a_node_sees_what_its_pods_need() {
 fn others_are_none_of_its_business() {
     let authorizer = authorizer();
     let services = request("list core/services");
-    assert_eq!(authorizer.authorize(&UserInfo::new("jane", &[]), &services), Err(String::new()));
-    assert_eq!(authorizer.authorize(&UserInfo::new("system:node:n1", &[]), &services), Err(String::new()));
+    assert_eq!(authorizer.decide(&UserInfo::new("jane", &[]), &services), Err(String::new()));
+    assert_eq!(authorizer.decide(&UserInfo::new("system:node:n1", &[]), &services), Err(String::new()));
     let nameless = UserInfo::node("");
-    assert_eq!(authorizer.authorize(&nameless, &services), Err("unknown node for user \"system:node:\"".into()));
+    assert_eq!(authorizer.decide(&nameless, &services), Err("unknown node for user \"system:node:\"".into()));
 }
 
 #[test]
 fn what_is_gone_is_seen_no_more() {
     let authorizer = authorizer();
-    let sees = |text: &str| authorizer.authorize(&UserInfo::node("n1"), &request(text)).is_ok();
+    let sees = |text: &str| authorizer.decide(&UserInfo::node("n1"), &request(text)).is_ok();
     assert!(sees("get core/secrets csi/stage"));
     authorizer.changed("persistentvolumes", "", "pv-1", None);
     assert!(!sees("get core/secrets csi/stage"));
     let moved = object(json!({"spec": {"nodeName": "n2", "volumes": [{"secret": {"secretName": "vol"}}]}}));
     authorizer.changed("pods", "a", "web", Some(&moved));
     assert!(!sees("get core/secrets a/vol"));
-    assert!(authorizer.authorize(&UserInfo::node("n2"), &request("get core/secrets a/vol")).is_ok());
+    assert!(authorizer.decide(&UserInfo::node("n2"), &request("get core/secrets a/vol")).is_ok());
     for name in ["web", "mirror"] {
         authorizer.changed("pods", "a", name, None);
     }
     assert!(!sees("get core/pods a/web"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_faster_than_the_news_waits() {
+    let authorizer = NodeAuthorizer::new(Vec::new());
+    let (user, wanted) = (UserInfo::node("n1"), request("get core/secrets a/vol"));
+    let news = async {
+        tokio::task::yield_now().await;
+        let other = object(json!({"spec": {"nodeName": "n1"}}));
+        authorizer.changed("pods", "a", "other", Some(&other));
+        tokio::task::yield_now().await;
+        let pod = object(json!({"spec": {"nodeName": "n1", "volumes": [{"secret": {"secretName": "vol"}}]}}));
+        authorizer.changed("pods", "a", "web", Some(&pod));
+    };
+    let (verdict, ()) = tokio::join!(authorizer.authorize(&user, &wanted), news);
+    assert_eq!(verdict, Ok(()));
+    let other = request("get core/secrets a/other");
+    assert!(authorizer.authorize(&user, &other).await.is_err());
 }
