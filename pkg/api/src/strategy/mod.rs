@@ -18,10 +18,12 @@ mod batch;
 mod certificates;
 mod coordination;
 mod core;
+mod diff;
 mod discovery;
 mod extensions;
 mod fill;
 mod flowcontrol;
+mod forms;
 mod metallb;
 mod networking;
 mod pod;
@@ -30,6 +32,7 @@ mod rbac;
 mod resource;
 mod row;
 mod rules;
+mod selector;
 mod storage;
 
 use crate::field::Errors;
@@ -128,6 +131,7 @@ pub fn of(group: &str, kind: &str) -> &'static dyn Strategy {
         ("", "ConfigMap") => &core::CONFIG_MAP,
         ("", "Secret") => &core::SECRET,
         ("", "Namespace") => &core::NAMESPACE,
+        ("", "ServiceAccount") => &core::SERVICE_ACCOUNT,
         ("", "Node") => &core::NODE,
         ("", "Endpoints") => &core::ENDPOINTS,
         ("" | "events.k8s.io", "Event") => &core::EVENT,
@@ -149,8 +153,10 @@ pub fn of(group: &str, kind: &str) -> &'static dyn Strategy {
         ("networking.k8s.io", "NetworkPolicy") => &networking::NETWORK_POLICY,
         ("networking.k8s.io", "IPAddress") => &networking::IP_ADDRESS,
         ("networking.k8s.io", "ServiceCIDR") => &networking::SERVICE_CIDR,
-        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &rbac::ROLE,
-        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &rbac::ROLE_BINDING,
+        ("rbac.authorization.k8s.io", "Role") => &rbac::ROLE,
+        ("rbac.authorization.k8s.io", "ClusterRole") => &rbac::CLUSTER_ROLE,
+        ("rbac.authorization.k8s.io", "RoleBinding") => &rbac::ROLE_BINDING,
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding") => &rbac::CLUSTER_ROLE_BINDING,
         ("policy", "PodDisruptionBudget") => &policy::DISRUPTION_BUDGET,
         ("storage.k8s.io", "StorageClass") => &storage::STORAGE_CLASS,
         ("storage.k8s.io", "VolumeAttachment") => &storage::VOLUME_ATTACHMENT,

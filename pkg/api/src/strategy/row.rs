@@ -17,7 +17,9 @@ pub(super) struct Row {
     pub(super) rules: &'static [Rule],
     /// The rest of that, where it needs the whole object.
     pub(super) check: fn(&Context<'_>, &mut Errors, &Object),
-    /// Top-level paths that may not change.
+    /// What is checked of new objects only.
+    pub(super) check_create: fn(&Context<'_>, &mut Errors, &Object),
+    /// Paths that may not change.
     pub(super) immutable: &'static [&'static str],
     /// What else of a change is checked, through any subresource but `status`.
     pub(super) check_update: fn(&Context<'_>, &mut Errors, &Object, &Object),
@@ -53,6 +55,7 @@ impl Row {
         fills: &[],
         rules: &[],
         check: |_, _, _| {},
+        check_create: |_, _, _| {},
         immutable: &[],
         check_update: |_, _, _, _| {},
         check_status: |_, _, _| {},
@@ -86,6 +89,15 @@ fn restore_metadata(new: &mut Object, old: &Object, fields: &[&str]) {
     }
 }
 
+impl Row {
+    fn check_alone(&self, cx: &Context<'_>, object: &Object) -> Errors {
+        let mut errors = Errors::new();
+        rules::check(&mut errors, &At::root(object), self.rules);
+        (self.check)(cx, &mut errors, object);
+        errors
+    }
+}
+
 impl Strategy for Row {
     fn default(&self, object: &mut Object) {
         fill::fill(object, self.fills);
@@ -107,9 +119,8 @@ impl Strategy for Row {
     }
 
     fn validate(&self, cx: &Context<'_>, object: &Object) -> Errors {
-        let mut errors = Errors::new();
-        rules::check(&mut errors, &At::root(object), self.rules);
-        (self.check)(cx, &mut errors, object);
+        let mut errors = self.check_alone(cx, object);
+        (self.check_create)(cx, &mut errors, object);
         errors
     }
 
@@ -118,7 +129,7 @@ impl Strategy for Row {
         match cx.subresource {
             Some("status") => (self.check_status)(&mut errors, new, old),
             None => {
-                errors = self.validate(cx, new);
+                errors = self.check_alone(cx, new);
                 rules::unchanged(&mut errors, new, old, self.immutable);
                 (self.check_update)(cx, &mut errors, new, old);
             }

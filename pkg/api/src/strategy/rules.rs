@@ -3,8 +3,6 @@
 //! A table lists rules in the order in which upstream reports their errors; what is code stays code, behind
 //! [`Rule::With`].
 
-#![allow(dead_code, reason = "the rules of the kinds come with the next commits")]
-
 use serde_json::Value;
 
 use crate::Object;
@@ -32,7 +30,7 @@ impl<'a> At<'a> {
     }
 
     /// The object at a field, when there is one.
-    pub(crate) fn into(&self, field: &str) -> Option<At<'a>> {
+    pub(crate) fn enter(&self, field: &str) -> Option<At<'a>> {
         let object = self.object;
         object.object(field).map(|object| At { path: self.path(field), object })
     }
@@ -142,7 +140,7 @@ pub(crate) fn check(errors: &mut Errors, at: &At<'_>, table: &[Rule]) {
                 text => formed(errors, &at.path(field), text, *form),
             },
             Rule::In(field, table) => {
-                if let Some(inner) = at.into(field) {
+                if let Some(inner) = at.enter(field) {
                     check(errors, &inner, table);
                 }
             }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::service_check::{check_change, check_service, check_status};
 use crate::Object;
 use crate::object::Meta;
 use crate::strategy::fill::Fill::{Drop, Each, Make, With, Zero};
@@ -32,6 +33,10 @@ pub(in crate::strategy) static SERVICE: Row = Row {
     name: NameRule::Label1035,
     create_on_update: true,
     prepare_update,
+    check: |_, errors, service| check_service(errors, service),
+    check_update: |_, errors, new, old| check_change(errors, new, old),
+    check_status: |errors, new, _| check_status(errors, new),
+    warn: |service, _| warnings(service),
     ..Row::PLAIN
 };
 
@@ -87,12 +92,12 @@ fn ip_mode(service: &mut Object) {
 }
 
 /// Whether clients outside of the cluster are meant to reach a Service.
-fn externally_accessible(spec: &Object) -> bool {
+pub(super) fn externally_accessible(spec: &Object) -> bool {
     matches!(spec.text("type"), "LoadBalancer" | "NodePort")
         || spec.text("type") == "ClusterIP" && !spec.list("externalIPs").is_empty()
 }
 
-fn needs_health_check(spec: &Object) -> bool {
+pub(super) fn needs_health_check(spec: &Object) -> bool {
     spec.text("type") == "LoadBalancer" && spec.text("externalTrafficPolicy") == "Local"
 }
 
@@ -144,4 +149,28 @@ fn prepare_update(cx: &Context<'_>, new: &mut Object, old: &Object) {
 fn adds_no_node_port(before: &Object, after: &Object) -> bool {
     let has = |port: i64| before.objects("ports").any(|old| old.number("nodePort") == port);
     after.objects("ports").map(|port| port.number("nodePort")).all(|port| port == 0 || has(port))
+}
+
+/// Texts for fields that do not do what they seem to: upstream's `GetWarningsForService`.
+fn warnings(service: &Object) -> Vec<String> {
+    const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
+    let spec = service.map("spec");
+    let kind = spec.text("type");
+    let headless = spec.text("clusterIP") == "None";
+    let external = !spec.list("externalIPs").is_empty();
+    let hints = format!("annotation {HINTS} is deprecated, please use service.kubernetes.io/topology-mode instead");
+    let close = "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"";
+    let texts = [
+        (service.map("metadata.annotations").contains_key(HINTS), hints.as_str()),
+        (headless && !spec.text("loadBalancerIP").is_empty(), "spec.loadBalancerIP is ignored for headless services"),
+        (headless && external, "spec.externalIPs is ignored for headless services"),
+        (headless && spec.text("sessionAffinity") != "None", "spec.SessionAffinity is ignored for headless services"),
+        (kind == "ExternalName" && external, "spec.externalIPs is ignored when spec.type is \"ExternalName\""),
+        (
+            kind != "ExternalName" && !spec.text("externalName").is_empty(),
+            "spec.externalName is ignored when spec.type is not \"ExternalName\"",
+        ),
+        (spec.text("trafficDistribution") == "PreferClose", close),
+    ];
+    texts.iter().filter(|(holds, _)| *holds).map(|(_, text)| (*text).to_owned()).collect()
 }

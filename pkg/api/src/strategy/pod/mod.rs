@@ -1,36 +1,113 @@
 //! Pods, and what pod templates share with them.
 
+mod affinity;
+mod container;
+mod env;
 mod fills;
+mod mount;
+mod place;
+mod probe;
+mod qos;
+mod resources;
+mod security;
+mod spec;
+mod status;
+mod template;
+#[cfg(test)]
+mod tests;
+mod update;
+mod volume;
+mod warn;
 
 use serde_json::json;
 
 use super::Context;
 use super::row::{Row, SPEC};
+use super::rules::At;
 use crate::Object;
+use crate::field::{Errors, Path};
 use crate::object::Meta;
-use crate::tree::Tree;
+use crate::tree::{Tree, objects_mut};
 
+pub(super) use affinity::check_node_selector;
+pub(super) use container::PROTOCOLS;
 pub(super) use fills::{NETWORK_VOLUME, TEMPLATE};
+pub(super) use place::EFFECTS;
+pub(super) use probe::check_port;
+pub(super) use resources::{can_overcommit, check_amount, check_container_name, check_name, quantities, quantity};
+pub(super) use template::{check as check_template, check_lasting, check_selector, keep_selector};
+pub(super) use volume::{NFS, no_backsteps};
+pub(super) use warn::controller as warn_of_template;
+
+/// Marks pods that a node's files define; the API shows them only.
+const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// Pods.
 pub(super) static POD: Row = Row {
     fills: fills::POD,
+    check: check_pod,
+    check_create,
+    check_update,
+    check_status: status::check,
     generation: SPEC,
     grace: grace_period,
     prepare_create,
     prepare_update,
     status_restores: &["ownerReferences", "deletionTimestamp"],
+    warn: warn::pod,
     ..Row::PLAIN
 };
 
 fn prepare_create(_cx: &Context<'_>, pod: &mut Object) {
-    pod.insert("status".into(), json!({"phase": "Pending"}));
+    let class = qos::class(pod);
+    pod.insert("status".into(), json!({"phase": "Pending", "qosClass": class}));
     if !pod.list("spec.schedulingGates").is_empty() {
         let gated = json!([{
             "type": "PodScheduled", "status": "False", "lastProbeTime": null, "lastTransitionTime": null,
             "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates",
         }]);
         pod.section("status").insert("conditions".into(), gated);
+    }
+    merge_label_keys(pod);
+}
+
+/// `matchLabelKeys` select by the pod's own values: upstream writes them into the selector of a new pod
+/// (`mutatePodAffinity`, `mutateTopologySpreadConstraints`).
+fn merge_label_keys(pod: &mut Object) {
+    let labels = pod.map("metadata.labels").clone();
+    let spec = pod.section("spec");
+    for one in objects_mut(spec, "topologySpreadConstraints") {
+        merge_keys(one, &labels, "matchLabelKeys", "In");
+    }
+    for kind in ["affinity.podAffinity", "affinity.podAntiAffinity"] {
+        for list in
+            ["requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"]
+        {
+            for term in objects_mut(spec, &format!("{kind}.{list}")) {
+                let term = if term.has("podAffinityTerm") { term.section("podAffinityTerm") } else { term };
+                merge_keys(term, &labels, "matchLabelKeys", "In");
+                merge_keys(term, &labels, "mismatchLabelKeys", "NotIn");
+            }
+        }
+    }
+}
+
+fn merge_keys(term: &mut Object, labels: &Object, field: &str, operator: &str) {
+    if !term.has("labelSelector") {
+        return;
+    }
+    let own = term.texts(field).filter_map(|key| {
+        Some(json!({
+            "key": key, "operator": operator, "values": [labels.get(key)?],
+        }))
+    });
+    let own: Vec<_> = own.collect();
+    if own.is_empty() {
+        return;
+    }
+    let rules = term.section("labelSelector").entry("matchExpressions").or_insert_with(|| json!([]));
+    if let Some(rules) = rules.as_array_mut() {
+        rules.extend(own);
     }
 }
 
@@ -50,14 +127,65 @@ fn prepare_update(cx: &Context<'_>, new: &mut Object, old: &Object) {
 fn join_addresses(status: &mut Object) {
     let first = status.objects("podIPs").next().map(|address| address.text("ip").to_owned());
     match (status.text("podIP"), first.as_deref()) {
-        ("", Some(first)) => status.insert("podIP".into(), first.into()),
-        ("", None) => None,
+        ("", Some(first)) => drop(status.insert("podIP".into(), first.into())),
+        ("", None) => {}
         (own, first) if first != Some(own) => {
             let list = json!([{ "ip": own }]);
-            status.insert("podIPs".into(), list)
+            status.insert("podIPs".into(), list);
         }
-        _ => None,
-    };
+        _ => {}
+    }
+}
+
+fn check_pod(_cx: &Context<'_>, errors: &mut Errors, pod: &Object) {
+    let annotations = Path::root("metadata").child("annotations");
+    let own = pod.map("metadata.annotations");
+    if let Some(value) = own.get(MIRROR).filter(|_| pod.text("spec.nodeName").is_empty()) {
+        let detail = "must set spec.nodeName if mirror pod annotation is set";
+        errors.invalid(annotations.key(MIRROR), value.clone(), detail);
+    }
+    const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+    if let Some(cost) = own.get(COST).filter(|cost| cost.as_str().is_none_or(|cost| cost.parse::<i32>().is_err())) {
+        errors.invalid(annotations.key(COST), cost.clone(), "must be a 32bit integer");
+    }
+    let at = At { path: Path::root("spec"), object: pod.map("spec") };
+    spec::check(errors, &at, Some(pod.map("metadata")));
+    if at.text("serviceAccountName").is_empty() {
+        for source in at.each("volumes").flat_map(|volume| volume.each("projected.sources")) {
+            if source.object.has("serviceAccountToken") {
+                let detail = "must not be specified when serviceAccountName is not set";
+                errors.forbidden(source.path("serviceAccountToken"), detail);
+            }
+        }
+    }
+    for list in ["containers", "initContainers"] {
+        at.each(list).for_each(|one| container::check_image(errors, &one));
+    }
+}
+
+fn check_create(_cx: &Context<'_>, errors: &mut Errors, pod: &Object) {
+    let spec = Path::root("spec");
+    if !pod.list("spec.ephemeralContainers").is_empty() {
+        errors.forbidden(spec.child("ephemeralContainers"), "cannot be set on create");
+    }
+    if !pod.text("spec.nodeName").is_empty() && !pod.list("spec.schedulingGates").is_empty() {
+        errors.forbidden(spec.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
+    }
+}
+
+fn check_update(cx: &Context<'_>, errors: &mut Errors, new: &Object, old: &Object) {
+    match cx.subresource {
+        None => update::check(errors, new, old),
+        Some("ephemeralcontainers") => {
+            check_pod(cx, errors, new);
+            update::check_ephemeral(errors, new, old);
+        }
+        Some("resize") => {
+            check_pod(cx, errors, new);
+            update::check_resize(errors, new, old);
+        }
+        Some(_) => {}
+    }
 }
 
 /// A pod has the seconds that its spec grants, unless no kubelet has it or its containers have ended.
