@@ -5,3 +5,4 @@ pub mod containerd;
 pub mod cri;
 mod image;
 mod proto;
+pub mod server;

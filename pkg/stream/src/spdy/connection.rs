@@ -47,7 +47,9 @@ pub struct Stream {
 }
 
 impl Connection {
-    pub(super) fn new<I>(io: I, shutdown: &Shutdown) -> Self
+    /// Speaks SPDY over what [`super::connect`] gave.
+    #[must_use]
+    pub fn new<I>(io: I, shutdown: &Shutdown) -> Self
     where
         I: AsyncRead + AsyncWrite + Send + 'static,
     {

@@ -12,6 +12,7 @@ pub use connection::{Connection, Sender, Stream};
 use axum::body::Body;
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::BodyExt;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use knarr_base::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,8 +24,8 @@ pub const PROTOCOL: &str = "SPDY/3.1";
 /// The header that names what the SPDY streams are used for.
 pub const STREAM_PROTOCOL: &str = "x-stream-protocol-version";
 
-/// Asks the server behind `io` for `request`'s resource over SPDY, with streams used as `protocol` says. The request needs
-/// a path, a query and a `Host` header only.
+/// Asks the server behind `io` for `request`'s resource over SPDY, with streams used as `protocol` says, and gives back what
+/// speaks SPDY from then on. The request needs a path, a query and a `Host` header only.
 ///
 /// # Errors
 /// When the server does not agree; the error carries its answer.
@@ -33,7 +34,7 @@ pub async fn connect<I>(
     protocol: &'static str,
     io: I,
     shutdown: &Shutdown,
-) -> Result<Connection, Error>
+) -> Result<TokioIo<Upgraded>, Error>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -52,5 +53,5 @@ where
         return Err(Error::Refused { status, message: String::from_utf8_lossy(&body).trim().to_owned() });
     }
     let upgraded = hyper::upgrade::on(&mut response).await?;
-    Ok(Connection::new(TokioIo::new(upgraded), shutdown))
+    Ok(TokioIo::new(upgraded))
 }
