@@ -15,6 +15,9 @@ use knarr_base::Shutdown;
 use crate::cache::{Cache, Cached, Change, Key};
 use crate::queue::Queue;
 
+/// Failures are logged as warnings once they are retried after this.
+const WORTH_TELLING: Duration = Duration::from_millis(100);
+
 /// What follows a reconcile that succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -123,8 +126,13 @@ where
                 }
             }
             Err(error) => {
-                tracing::info!(controller = name, %key, %error, "will be tried again");
-                queue.retry(key.clone());
+                let delay = queue.retry(key.clone());
+                // A conflict or two is how optimistic concurrency works; what goes on failing is news.
+                if delay < WORTH_TELLING {
+                    tracing::debug!(controller = name, %key, %error, "will be tried again");
+                } else {
+                    tracing::warn!(controller = name, %key, %error, ?delay, "goes on failing");
+                }
             }
         }
         queue.done(&key);

@@ -72,14 +72,15 @@ impl<T: Clone + Eq + Hash + Ord> Queue<T> {
         self.arrived.notify_one();
     }
 
-    /// Asks for work on `key` after a delay that grows with each failure since the last [`Queue::forget`].
-    pub fn retry(&self, key: T) {
+    /// Asks for work on `key` after a delay that grows with each failure since the last [`Queue::forget`], and returns it.
+    pub fn retry(&self, key: T) -> Duration {
         let mut state = self.lock();
         let backoff = state.failures.entry(key.clone()).or_insert_with(|| Backoff::new(FIRST_RETRY, LAST_RETRY));
-        let due = Instant::now() + backoff.delay();
-        state.delay(key, due);
+        let delay = backoff.delay();
+        state.delay(key, Instant::now() + delay);
         drop(state);
         self.arrived.notify_one();
+        delay
     }
 
     /// Work on `key` has succeeded: its next failure starts with a short delay again.

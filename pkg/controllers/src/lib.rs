@@ -6,14 +6,18 @@
 
 mod deployment;
 mod deps;
+mod disruption;
+mod endpoints;
 mod endpointslice;
 mod error;
 mod gc;
 mod inventory;
 mod namespace;
 mod node_ipam;
+mod node_lifecycle;
 mod owners;
 mod per_namespace;
+mod pod_gc;
 mod pods;
 mod replicaset;
 
@@ -35,9 +39,14 @@ pub fn spawn(components: &mut Components, deps: &Deps) {
     components
         .spawn("replication controller", replicaset::run::<replicaset::ReplicationController>(deps(), shutdown()));
     components.spawn("endpoint slice controller", endpointslice::run(deps(), shutdown()));
+    components.spawn("endpoints controller", endpoints::run(deps(), shutdown()));
+    components.spawn("endpoint slice mirror", endpoints::mirror::run(deps(), shutdown()));
     components.spawn("service account controller", per_namespace::accounts(deps(), shutdown()));
     components.spawn("root CA publisher", per_namespace::root_ca(deps(), shutdown()));
     components.spawn("node address allocator", node_ipam::run(deps(), shutdown()));
+    components.spawn("node life cycle controller", node_lifecycle::run(deps(), shutdown()));
+    components.spawn("taint eviction controller", node_lifecycle::evict(deps(), shutdown()));
+    components.spawn("pod garbage collector", pod_gc::run(deps(), shutdown()));
 
     let inventory = Arc::new(Inventory::new(deps().caches, deps().client(gc::NAME)));
     let collector = gc::Collector::new(&deps(), inventory.clone());

@@ -181,6 +181,13 @@ pub struct Index<T> {
 }
 
 impl<T: Cached> Index<T> {
+    /// How many objects carry `value`.
+    #[must_use]
+    pub fn count(&self, value: &str) -> usize {
+        let state = self.cache.0.read();
+        state.indexes.get(self.name).and_then(|entries| entries.keys.get(value)).map_or(0, BTreeSet::len)
+    }
+
     /// The objects that carry `value`, in the order of their keys.
     #[must_use]
     pub fn get(&self, value: &str) -> Vec<Arc<T>> {

@@ -129,7 +129,7 @@ pub(crate) fn target_port(pod: &Pod, port: &ServicePort) -> Option<i32> {
 }
 
 /// Endpoints of one family, by the ports that they share.
-pub(super) type Groups = BTreeMap<String, (Vec<EndpointPort>, Vec<Endpoint>)>;
+pub(crate) type Groups = BTreeMap<String, (Vec<EndpointPort>, Vec<Endpoint>)>;
 
 /// The endpoints of a Service. Pods whose node is not known yet wait for it: their zone would be wrong.
 pub(super) fn groups(
@@ -155,7 +155,7 @@ pub(super) fn groups(
 }
 
 /// Equal for equal lists of ports in any order.
-pub(super) fn port_key(ports: &[EndpointPort]) -> String {
+pub(crate) fn port_key(ports: &[EndpointPort]) -> String {
     let part = |port: &EndpointPort| {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let number = port.port.unwrap_or_default();
