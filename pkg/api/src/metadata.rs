@@ -20,7 +20,8 @@ const STANDARD_FINALIZERS: &[&str] = &["kubernetes", ORPHAN, FOREGROUND];
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
-/// Errors of a new object's metadata, whose name has been generated if need be.
+/// Errors of an object's metadata on its own. The name of a new one has been generated if need be; that of an old one was
+/// checked when it was new, so that [`NameRule::PathSegment`] is enough for a change.
 #[must_use]
 pub fn validate(kind: &Kind, rule: NameRule, object: &Object) -> Errors {
     let mut errors = Errors::new();
@@ -50,12 +51,15 @@ pub fn validate(kind: &Kind, rule: NameRule, object: &Object) -> Errors {
     if generation < 0 {
         errors.invalid(path.child("generation"), generation, "must be greater than or equal to 0");
     }
-    check_common(&mut errors, object, &path);
+    check_labels(&mut errors, map(object, "labels"), &path.child("labels"));
+    check_annotations(&mut errors, map(object, "annotations"), &path.child("annotations"));
+    check_owners(&mut errors, list(object, "ownerReferences"), &path.child("ownerReferences"));
+    check_managed_fields(&mut errors, list(object, "managedFields"), &path.child("managedFields"));
     check_finalizers(&mut errors, kind, object, &path.child("finalizers"));
     errors
 }
 
-/// Errors of a change of metadata.
+/// Errors of a change of metadata, in addition to those of [`validate`].
 #[must_use]
 pub fn validate_update(new: &Object, old: &Object) -> Errors {
     const IMMUTABLE: &[&str] =
@@ -77,7 +81,6 @@ pub fn validate_update(new: &Object, old: &Object) -> Errors {
             errors.invalid(path.child(field), value(new).unwrap_or_default(), "field is immutable");
         }
     }
-    check_common(&mut errors, new, &path);
     errors
 }
 
@@ -105,13 +108,6 @@ pub fn name_faults(rule: NameRule, name: &str) -> Vec<String> {
 fn masked(prefix: &str) -> String {
     let kept = prefix.strip_suffix('-').filter(|kept| !kept.is_empty());
     kept.map_or_else(|| prefix.to_owned(), |kept| kept.chars().take(kept.chars().count() - 1).collect::<String>() + "a")
-}
-
-fn check_common(errors: &mut Errors, object: &Object, path: &Path) {
-    check_labels(errors, map(object, "labels"), &path.child("labels"));
-    check_annotations(errors, map(object, "annotations"), &path.child("annotations"));
-    check_owners(errors, list(object, "ownerReferences"), &path.child("ownerReferences"));
-    check_managed_fields(errors, list(object, "managedFields"), &path.child("managedFields"));
 }
 
 fn map<'a>(object: &'a Object, field: &str) -> impl Iterator<Item = (&'a String, &'a str)> {

@@ -1,6 +1,7 @@
 //! Creating objects: `k8s.io/apiserver` `pkg/registry/rest/create.go` and `generic/registry/store.go`.
 
 use bytes::Bytes;
+use knarr_api::metadata::validate;
 use knarr_api::object::Meta;
 use knarr_api::status::Result;
 use knarr_api::{Object, Status};
@@ -73,7 +74,7 @@ impl Registry {
         resource.strategy.prepare_for_create(&cx, &mut object);
         let companions = self.run_hooks(write, Operation::Create, Some(&mut object), None).await?;
         let mut errors = resource.strategy.validate(&cx, &object);
-        errors.extend(metadata::validate(resource, &object));
+        errors.extend(validate(&resource.kind, resource.strategy.name_rule(), &object));
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.kind, object.name(), &errors));
         }

@@ -1,15 +1,11 @@
 //! What the registry does to `metadata` of every object.
 
-mod validate;
-
 use knarr_api::object::Meta;
 use knarr_api::status::Result;
 use knarr_api::{Object, Status};
 use rand::Rng;
 
 use super::Write;
-
-pub(super) use validate::{validate, validate_update};
 
 /// Gives a new object its UID and creation time, and takes away what only the server may set.
 pub(crate) fn fill_system_fields(object: &mut Object) {

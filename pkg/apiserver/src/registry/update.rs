@@ -1,8 +1,10 @@
 //! Changing objects: `k8s.io/apiserver` `pkg/registry/rest/update.go` and `generic/registry/store.go`.
 
 use bytes::Bytes;
+use knarr_api::metadata::{validate, validate_update};
 use knarr_api::object::Meta;
 use knarr_api::status::Result;
+use knarr_api::strategy::NameRule;
 use knarr_api::{Object, Status, field};
 use knarr_store::{Guard, Op, Revision};
 use serde_json::Value;
@@ -111,8 +113,8 @@ impl Registry {
         set_generation(write, &mut new, &old);
         let companions = self.run_hooks(write, Operation::Update, Some(&mut new), Some(&old)).await?;
         metadata::keep(&mut new, &old);
-        let mut errors = metadata::validate(resource, &new);
-        errors.extend(metadata::validate_update(&new, &old));
+        let mut errors = validate(&resource.kind, NameRule::PathSegment, &new);
+        errors.extend(validate_update(&new, &old));
         errors.extend(resource.strategy.validate_update(&cx, &new, &old));
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.kind, write.name, &errors));
