@@ -23,7 +23,7 @@ mod discovery;
 mod extensions;
 mod fill;
 mod flowcontrol;
-mod forms;
+
 mod metallb;
 mod networking;
 mod pod;
@@ -36,6 +36,7 @@ mod selector;
 mod storage;
 
 use crate::field::Errors;
+use crate::forms;
 use crate::object::Object;
 use crate::tree;
 use crate::user::UserInfo;

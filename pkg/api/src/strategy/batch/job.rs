@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
+use super::job_check::{check_change, check_job, check_status};
 use crate::Object;
 use crate::object::{Meta, object_in};
 use crate::strategy::fill::Fill::{self, Absent, Each, In, Make, With, Zero};
 use crate::strategy::fill::Fixed::{Flag, Text};
-use crate::strategy::pod::TEMPLATE;
+use crate::strategy::pod::{TEMPLATE, warn_of_template};
 use crate::strategy::row::{Row, SPEC};
 use crate::tree::Tree;
 
@@ -32,8 +33,12 @@ pub(in crate::strategy) static JOB: Row = Row {
             ],
         ),
     ],
+    check: check_job,
+    check_update: check_change,
+    check_status,
     generation: SPEC,
     orphans: true,
+    warn: |new, old| warn_of_template(new, old, "spec.template"),
     prepare_create: |_, job| {
         if !job.is_true("spec.manualSelector") {
             select_by_uid(job);

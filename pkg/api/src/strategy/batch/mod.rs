@@ -2,6 +2,8 @@
 
 mod cronjob;
 mod job;
+mod job_check;
+mod schedule;
 
 pub(super) use cronjob::CRON_JOB;
 pub(super) use job::JOB;

@@ -53,6 +53,9 @@ fn prepare_create(_cx: &Context<'_>, namespace: &mut Object) {
 }
 
 fn prepare_update(cx: &Context<'_>, new: &mut Object, old: &Object) {
+    if cx.subresource == Some("finalize") {
+        new.insert("status".into(), old.map("status").clone().into());
+    }
     if cx.subresource.is_none() {
         match old.value("spec.finalizers").cloned() {
             Some(finalizers) => new.section("spec").insert("finalizers".into(), finalizers),

@@ -109,7 +109,7 @@ pub(super) const POD: &[Fill] = &[
 ];
 
 /// The deprecated name of `serviceAccountName`: each is written with the value of the other.
-fn service_account(spec: &mut Object) {
+pub(super) fn service_account(spec: &mut Object) {
     let name = match spec.text("serviceAccountName") {
         "" => spec.text("serviceAccount"),
         name => name,

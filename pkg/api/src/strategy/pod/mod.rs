@@ -59,6 +59,8 @@ pub(super) static POD: Row = Row {
 };
 
 fn prepare_create(_cx: &Context<'_>, pod: &mut Object) {
+    // Admission may have named one since the defaults were filled.
+    fills::service_account(pod.section("spec"));
     let class = qos::class(pod);
     pod.insert("status".into(), json!({"phase": "Pending", "qosClass": class}));
     if !pod.list("spec.schedulingGates").is_empty() {
@@ -112,8 +114,18 @@ fn merge_keys(term: &mut Object, labels: &Object, field: &str, operator: &str) {
 }
 
 fn prepare_update(cx: &Context<'_>, new: &mut Object, old: &Object) {
-    if cx.subresource != Some("status") {
-        return;
+    match cx.subresource {
+        Some("ephemeralcontainers") => {
+            let debuggers = new.value("spec.ephemeralContainers").cloned();
+            restore_but_metadata(new, old);
+            if let Some(debuggers) = debuggers {
+                new.section("spec").insert("ephemeralContainers".into(), debuggers);
+            }
+            return;
+        }
+        Some("resize") => return keep_resources(new, old),
+        Some("status") => {}
+        _ => return,
     }
     if new.text("status.qosClass").is_empty()
         && let Some(class) = old.value("status.qosClass")
@@ -121,6 +133,38 @@ fn prepare_update(cx: &Context<'_>, new: &mut Object, old: &Object) {
         new.section("status").insert("qosClass".into(), class.clone());
     }
     join_addresses(new.section("status"));
+}
+
+fn restore_but_metadata(new: &mut Object, old: &Object) {
+    let metadata = new.remove("metadata");
+    new.clone_from(old);
+    if let Some(metadata) = metadata {
+        new.insert("metadata".into(), metadata);
+    }
+}
+
+/// Of a resize only the resources of containers count, unless containers were added, removed or moved: that is for
+/// validation to refuse.
+fn keep_resources(new: &mut Object, old: &Object) {
+    let wanted = new.map("spec").clone();
+    restore_but_metadata(new, old);
+    for list in ["containers", "initContainers"] {
+        let names = |spec: &Object| spec.objects(list).map(|one| one.text("name").to_owned()).collect::<Vec<_>>();
+        if names(&wanted) != names(old.map("spec")) {
+            if let Some(own) = wanted.get(list) {
+                new.section("spec").insert(list.into(), own.clone());
+            }
+            continue;
+        }
+        for (one, own) in objects_mut(new, &format!("spec.{list}")).zip(wanted.objects(list)) {
+            for field in ["resources", "resizePolicy"] {
+                match own.get(field) {
+                    Some(value) => drop(one.insert(field.into(), value.clone())),
+                    None => drop(one.remove(field)),
+                }
+            }
+        }
+    }
 }
 
 /// `podIP` is the first of `podIPs`, whichever of the two was written.
