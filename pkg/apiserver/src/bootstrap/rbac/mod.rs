@@ -17,6 +17,7 @@ use knarr_api::object::Meta;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::item::{Change, into_object};
 use crate::authz::rbac::{self, GROUP, Rule, missing, rules_of};
 use bindings::Who;
 use row::Role;
@@ -26,8 +27,7 @@ const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 const CONTROLLER: &str = "system:controller:";
 
 /// All built-in roles and bindings, roles first. `kind` and `metadata` say what and where they are.
-#[must_use]
-pub fn objects() -> Vec<Object> {
+pub(super) fn objects() -> Vec<Object> {
     let cluster = [people::PEOPLE, components::COMPONENTS, own::OWN].into_iter().flatten();
     let cluster = cluster.map(|role| role_object(role, role.name, None));
     let controllers = controllers::CONTROLLERS;
@@ -119,27 +119,8 @@ fn binding_object(name: &str, namespace: Option<&str>, role: &str, who: &[Who]) 
     object
 }
 
-fn into_object(value: Value) -> Object {
-    match value {
-        Value::Object(object) => object,
-        _ => Object::new(),
-    }
-}
-
-/// What must happen to an object that exists.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Change {
-    /// It has everything, or its owner does not want it changed.
-    Nothing,
-    /// Write this.
-    Update(Object),
-    /// Its `roleRef`, which cannot be changed, names another role: delete it and create it anew.
-    Recreate,
-}
-
 /// Compares a role or binding with what it should at least be.
-#[must_use]
-pub fn reconcile(existing: &Object, expected: &Object) -> Change {
+pub(super) fn reconcile(existing: &Object, expected: &Object) -> Change {
     if existing.str_at(&["metadata", "annotations", AUTOUPDATE]) == "false" {
         return Change::Nothing;
     }
