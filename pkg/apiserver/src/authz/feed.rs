@@ -75,8 +75,9 @@ async fn follow(authorizer: &ClusterAuthorizer, cache: Arc<Cache>, pending: Pend
     let mut known = HashSet::new();
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(5));
     loop {
-        if let Err(status) = watch(authorizer, &cache, &mut known, &mut pending).await {
-            tracing::warn!(resource = %cache.kind().plural, "the authorizer cannot follow: {status}");
+        match watch(authorizer, &cache, &mut known, &mut pending).await {
+            Ok(()) => backoff.reset(),
+            Err(status) => tracing::warn!(resource = %cache.kind().plural, "the authorizer cannot follow: {status}"),
         }
         tokio::time::sleep(backoff.delay()).await;
     }

@@ -1,5 +1,6 @@
 //! Authorization: who may do what.
 
+mod aggregation;
 mod feed;
 pub mod node;
 pub mod rbac;
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 use knarr_api::user::UserInfo;
 
 use crate::request::RequestInfo;
+pub use aggregation::Aggregation;
 pub use feed::AuthorizerFeed;
 pub use union::{ClusterAuthorizer, forbidden};
 
