@@ -26,6 +26,9 @@ pub fn in_process(router: Router, user: UserInfo) -> kube::Client {
 }
 
 #[cfg(test)]
+mod over_tls;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use axum::extract::Extension;
