@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::Invalid;
 use super::lexer::{Token, tokens};
-use crate::Object;
 use crate::object::Meta;
+use crate::{Object, forms};
 
 /// Requirements that must all hold; none at all select everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -209,19 +209,20 @@ impl<'a> Parser<'a> {
             token = self.next().into_value();
         }
         let Token::Identifier(key) = token else { return Err(expected(&token, "identifier")) };
-        check_key(key)?;
+        refuse("<nil>", key, &forms::qualified(key))?;
         let alone = matches!(self.peek(), Token::End | Token::Comma);
         let (operator, values) = match (negated, alone) {
             (true, _) => (Operator::DoesNotExist, Vec::new()),
             (false, true) => (Operator::Exists, Vec::new()),
             (false, false) => self.comparison()?,
         };
-        for value in &values {
-            check_value(value)?;
-            if matches!(operator, Operator::GreaterThan | Operator::LessThan) && value.parse::<i64>().is_err() {
+        for (index, value) in values.iter().enumerate() {
+            let is_order = matches!(operator, Operator::GreaterThan | Operator::LessThan);
+            if is_order && value.parse::<i64>().is_err() {
                 let why = "for 'Gt', 'Lt' operators, the value must be an integer";
-                return Err(Invalid(format!("values[0]: Invalid value: {value:?}: {why}")));
+                return Err(Invalid(format!("values[{index}]: Invalid value: {value:?}: {why}")));
             }
+            refuse(&format!("values[{index}][{key}]"), value, &forms::label_value(value))?;
         }
         Ok(Requirement { key: key.into(), operator, values })
     }
@@ -251,25 +252,41 @@ impl<'a> Parser<'a> {
             Token::Open => {}
             other => return Err(Invalid(format!("found '{}' expected: '('", other.text()))),
         }
-        let mut values = Vec::new();
-        loop {
-            let mut token = self.next().into_value();
-            let value = if let Token::Identifier(value) = token {
-                token = self.next();
-                value
-            } else {
-                ""
-            };
-            values.push(value.to_owned());
-            match token {
-                Token::Comma => {}
-                Token::Close => break,
-                other => return Err(expected(&other, "',', ')' or identifier")),
-            }
-        }
+        let mut values: Vec<String> = match self.peek().into_value() {
+            Token::Identifier(_) | Token::Comma => self.listed()?.into_iter().map(Into::into).collect(),
+            Token::Close => vec![String::new()],
+            other => return Err(expected(&other, "',', ')' or identifier")),
+        };
+        self.next();
         values.sort();
         values.dedup();
         Ok(values)
+    }
+
+    /// The values up to the closing parenthesis, which stays.
+    fn listed(&mut self) -> Result<Vec<&'a str>, Invalid> {
+        let mut values = Vec::new();
+        loop {
+            match (self.next().into_value(), self.peek().into_value()) {
+                (Token::Identifier(value), next) => {
+                    values.push(value);
+                    match next {
+                        Token::Comma => {}
+                        Token::Close => return Ok(values),
+                        other => return Err(expected(&other, "',' or ')'")),
+                    }
+                }
+                (Token::Comma, next) => {
+                    if values.is_empty() || matches!(next, Token::Comma | Token::Close) {
+                        values.push("");
+                    }
+                    if next == Token::Close {
+                        return Ok(values);
+                    }
+                }
+                (other, _) => return Err(expected(&other, "',', or identifier")),
+            }
+        }
     }
 }
 
@@ -277,37 +294,10 @@ fn expected(found: &Token<'_>, what: &str) -> Invalid {
     Invalid(format!("found '{}', expected: {what}", found.text()))
 }
 
-/// A qualified name: an optional DNS subdomain and a name of at most 63 characters.
-fn check_key(key: &str) -> Result<(), Invalid> {
-    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    let prefix_ok = prefix.is_none_or(|prefix| {
-        prefix.len() <= 253
-            && prefix.split('.').all(|label| {
-                let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-                !label.is_empty() && label.chars().all(inner) && !label.starts_with('-') && !label.ends_with('-')
-            })
-    });
-    if prefix_ok && !name.is_empty() && is_label_text(name) {
-        return Ok(());
+/// The error for a key or value that has faults; `path` is what upstream calls the place.
+fn refuse(path: &str, text: &str, faults: &[String]) -> Result<(), Invalid> {
+    match faults {
+        [] => Ok(()),
+        faults => Err(Invalid(format!("{path}: Invalid value: {text:?}: {}", faults.join("; ")))),
     }
-    let why = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
-               alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
-               '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-    Err(Invalid(format!("key: Invalid value: {key:?}: {why}")))
-}
-
-fn check_value(value: &str) -> Result<(), Invalid> {
-    if is_label_text(value) {
-        return Ok(());
-    }
-    let why = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must \
-               start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for \
-               validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
-    Err(Invalid(format!("values[0]: Invalid value: {value:?}: {why}")))
-}
-
-fn is_label_text(text: &str) -> bool {
-    let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
-    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    text.len() <= 63 && text.chars().all(inner) && edge(text.chars().next()) && edge(text.chars().next_back())
 }
