@@ -1,6 +1,7 @@
 //! The Kubernetes API server: filter chain, generic registry, watch cache, discovery, admission, authentication, authorization.
 
 pub mod admission;
+pub mod allocate;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;

@@ -43,6 +43,18 @@ impl Companions {
         Ok(())
     }
 
+    /// Takes a node port that nobody holds; when somebody does by then, the whole write is tried again.
+    pub fn hold_node_port(&mut self, port: u16) {
+        let key = keys::node_port(port);
+        self.guards.push(Guard::Absent(key.clone()));
+        self.ops.push(Op::Put(key, bytes::Bytes::from_static(b"{}")));
+    }
+
+    /// Gives a node port back.
+    pub fn free_node_port(&mut self, port: u16) {
+        self.ops.push(Op::Delete(keys::node_port(port)));
+    }
+
     /// Deletes the object, if it exists.
     pub fn delete(&mut self, kind: &Kind, namespace: &str, name: &str) {
         self.ops.push(Op::Delete(keys::object(kind, namespace, name)));

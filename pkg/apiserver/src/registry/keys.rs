@@ -38,6 +38,11 @@ pub(crate) fn object_of(of: &Kind, object: &Object) -> Bytes {
     self::object(of, object.namespace(), object.name())
 }
 
+/// The key whose existence says that a Service holds this node port; its value is empty JSON.
+pub(crate) fn node_port(port: u16) -> Bytes {
+    format!("{ROOT}/ranges/nodeports/{port}").into()
+}
+
 /// The part of a key that names its kind: the two segments behind the root, as [`kind`] makes it.
 pub(crate) fn kind_part(key: &[u8]) -> Option<&[u8]> {
     let mut slashes = key.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);

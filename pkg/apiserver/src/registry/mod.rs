@@ -124,6 +124,14 @@ impl Registry {
         found.ok_or_else(|| Status::not_found(&resource.kind, name))
     }
 
+    /// Whether a Service holds the node port.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn holds_node_port(&self, port: u16) -> Result<bool> {
+        Ok(self.store.get(&keys::node_port(port)).await.map_err(store_status)?.is_some())
+    }
+
     /// The newest revision.
     #[must_use]
     pub fn revision(&self) -> Revision {
