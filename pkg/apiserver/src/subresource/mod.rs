@@ -1,5 +1,7 @@
 //! Subresources that do something of their own: everything but `status`, which the generic registry does.
 
+mod kubelet;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,6 +11,8 @@ use axum::response::Response;
 use http::Request;
 use knarr_api::kind::KindRef;
 use knarr_api::status::Result;
+
+pub use kubelet::Kubelets;
 
 use crate::registry::Registry;
 use crate::request::RequestContext;
