@@ -7,6 +7,8 @@ mod open;
 mod options;
 mod signal;
 mod state;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod writer;
 
@@ -113,6 +115,18 @@ impl LogStore {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.state.stats()
+    }
+
+    /// Where the next batch goes in the segment written now.
+    #[cfg(test)]
+    fn log_end(&self) -> usize {
+        let newest = self.state.log.headers().last().map_or(1, |header| header.number);
+        let start = crate::log::format::Position::new(newest, crate::log::format::SEGMENT_HEADER);
+        let mut scan = self.state.log.scan(start).unwrap();
+        while let crate::log::scan::Next::Batch(header) = scan.peek().unwrap() {
+            scan.skip(&header);
+        }
+        scan.position().offset as usize
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Request) -> Result<T, Error> {

@@ -12,15 +12,12 @@ use crate::engine::state::State;
 use crate::engine::writer::RESERVE;
 use crate::error::Error;
 use crate::index::{Covered, Index, IndexError, Slot};
-use crate::log::append::{Appender, Draft, Stamp};
-use crate::log::disk::{Disk, write_all};
+use crate::log::append::{Appender, Draft, Leave, Stamp};
+use crate::log::boot;
+use crate::log::disk::Disk;
 use crate::log::format::{BatchHeader, Kind, Position, RecordRef, SEGMENT_HEADER, SegmentHeader};
 use crate::log::recovery::{self, End, Found};
 use crate::model::Revision;
-
-/// Names the boot of the machine during which the log was last written.
-const BOOT: &str = "boot";
-const BOOT_NEW: &str = "boot.new";
 
 /// What the writer starts with.
 #[derive(Debug)]
@@ -34,22 +31,22 @@ pub(crate) struct Opened {
 }
 
 /// Opens the log on `disk` and its index below `directory`.
-pub(crate) fn open(disk: Arc<dyn Disk>, directory: &Path, boot: &str, options: &Options) -> Result<Opened, Error> {
+pub(crate) fn open(disk: Arc<dyn Disk>, directory: &Path, boot_id: &str, options: &Options) -> Result<Opened, Error> {
     let found = recovery::find(Arc::clone(&disk), options.segment_size)?;
-    let mut replay = Replay::start(&found, directory, boot, options)?;
+    let mut replay = Replay::start(&found, directory, boot_id, options)?;
     let end = found.read(replay.covered.position, |header, records| replay.batch(header, records))?;
-    let same_boot = read_boot(disk.as_ref()).is_some_and(|known| known == boot);
+    let same_boot = boot::is_same(disk.as_ref(), boot_id);
     if let Some(why) = end.torn {
         tracing::warn!(at = ?end.position, why, "the end of the log was not written completely; cutting it there");
     }
     let jump = end.torn.is_some() || !same_boot;
     if jump && same_boot {
         // If this is interrupted after the cut, nothing but this will tell that a jump is due.
-        write_boot(disk.as_ref(), "cut").map_err(unusable)?;
+        boot::remember(disk.as_ref(), boot::UNKNOWN).map_err(unusable)?;
     }
     let opened = replay.finish(found, &end, jump, options)?;
     if jump {
-        write_boot(disk.as_ref(), boot).map_err(unusable)?;
+        boot::remember(disk.as_ref(), boot_id).map_err(unusable)?;
     }
     Ok(opened)
 }
@@ -182,7 +179,7 @@ fn leap(appender: &mut Appender, covered: &mut Covered) -> Result<(), Error> {
     covered.revision = gap.1;
     covered.reserved = covered.revision + RESERVE;
     let stamp = Stamp { revision: covered.revision, floor: covered.floor, reserved: covered.reserved };
-    let appended = appender.append(&drafts, stamp, true).map(drop);
+    let appended = appender.append(&drafts, stamp, Leave::None).map(drop);
     let appended = appended.and_then(|()| appender.sync().map_err(Into::into));
     appended.map_err(|error| Error::Open(format!("cannot write to the log: {error:?}")))
 }
@@ -201,19 +198,4 @@ fn at_start(first: &SegmentHeader) -> Covered {
 
 fn unindexed(error: &IndexError) -> Error {
     Error::Open(error.to_string())
-}
-
-fn read_boot(disk: &dyn Disk) -> Option<String> {
-    let file = disk.open(BOOT).ok()?;
-    let mut bytes = [0; 64];
-    let length = crate::log::disk::read_up_to(file.as_ref(), &mut bytes, 0).ok()?;
-    Some(std::str::from_utf8(bytes.get(..length)?).ok()?.trim_end_matches('\0').to_owned())
-}
-
-fn write_boot(disk: &dyn Disk, boot: &str) -> std::io::Result<()> {
-    let file = disk.create(BOOT_NEW, 64)?;
-    write_all(file.as_ref(), boot.as_bytes(), 0)?;
-    file.sync()?;
-    disk.rename(BOOT_NEW, BOOT)?;
-    disk.sync_names()
 }

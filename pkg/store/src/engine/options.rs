@@ -7,7 +7,8 @@ use crate::model::Revision;
 /// How a store is run. The defaults are right for a node; tests make everything small.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Size of a segment of the log in bytes. Disk is reclaimed in whole segments. At least 64 KiB.
+    /// Size of a segment of the log in bytes. Disk is reclaimed in whole segments; a store has
+    /// never less than four of them, and about eight before it reclaims any. At least 64 KiB.
     pub segment_size: u32,
     /// Bytes of the index that sled may keep in memory.
     pub index_cache: u64,
@@ -17,16 +18,19 @@ pub struct Options {
     pub ring: usize,
     /// How long a relaxed write may wait for the disk.
     pub relaxed_delay: Duration,
+    /// How often a full disk is asked whether there is space again.
+    pub full_retry: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            segment_size: 16 << 20,
+            segment_size: 8 << 20,
             index_cache: 4 << 20,
             index_batch: 16 * 1024,
             ring: 2 << 20,
             relaxed_delay: Duration::from_secs(30),
+            full_retry: Duration::from_secs(1),
         }
     }
 }

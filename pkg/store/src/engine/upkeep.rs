@@ -6,6 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -76,35 +77,50 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Removes old segments as long as that frees more than it writes.
+    /// Removes old segments as long as that frees more than it writes; on a full disk, as long as it frees anything.
     fn reclaim(&mut self) -> Result<(), Error> {
         loop {
-            let headers = self.state.log.headers();
-            let settled = settled(&headers, self.state.floor());
-            let mut moved = 0;
-            let mut empty = 0;
-            for (number, header) in headers.iter().take(settled).enumerate() {
-                let Some(live) = self.live(header)? else { break };
-                let left = (settled - number) as u64 * u64::from(self.options.segment_size);
-                let worth_it = live.bytes * 2 <= u64::from(self.options.segment_size)
-                    || left > 2 * self.state.live.load(std::sync::atomic::Ordering::Relaxed);
-                if !worth_it || moved > u64::from(self.options.segment_size) / 2 {
-                    break;
+            let emptied = match self.empty_segments() {
+                // It may be enough next time; until then nothing is lost.
+                Err(Error::NoSpace(why)) => {
+                    tracing::warn!(%why, "cannot reclaim disk space");
+                    return Ok(());
                 }
-                moved += live.bytes;
-                self.rewrite(live)?;
-                empty += 1;
-            }
-            if empty == 0 {
+                emptied => emptied?,
+            };
+            if emptied == 0 {
                 return Ok(());
             }
             // The copies and the index that points to them are durable before the originals go.
             self.checkpoint()?;
-            for _ in 0..empty {
+            for _ in 0..emptied {
                 let removed = self.state.log.remove_oldest();
                 removed.map_err(|error| Error::Poisoned(format!("cannot remove a segment: {error}")))?;
             }
         }
+    }
+
+    /// Writes what is live in the oldest segments again; answers in how many of them nothing is left.
+    fn empty_segments(&self) -> Result<usize, Error> {
+        let headers = self.state.log.headers();
+        let settled = settled(&headers, self.state.floor());
+        let size = u64::from(self.options.segment_size);
+        let full = self.state.full.load(Ordering::Relaxed);
+        // One segment after the other on a full disk; else some at once, because of what a checkpoint costs.
+        let budget = if full { 0 } else { size / 2 };
+        let (mut moved, mut emptied) = (0, 0);
+        for header in headers.iter().take(settled) {
+            let Some(live) = self.live(header)? else { break };
+            let left = (settled - emptied) as u64 * size;
+            let worth_it = full || live.bytes <= size / 2 || left > 2 * self.state.live.load(Ordering::Relaxed);
+            if !worth_it || (emptied > 0 && moved + live.bytes > budget) {
+                break;
+            }
+            moved += live.bytes;
+            self.rewrite(live)?;
+            emptied += 1;
+        }
+        Ok(emptied)
     }
 
     /// The records of a segment that the index points to; `None` when the segment is damaged, which only stops reclaiming.

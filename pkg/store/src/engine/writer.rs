@@ -10,7 +10,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -21,7 +21,7 @@ use crate::engine::signal::Signal;
 use crate::engine::state::State;
 use crate::error::Error;
 use crate::index::{Covered, Slot};
-use crate::log::append::{AppendError, Appender, Draft, Stamp};
+use crate::log::append::{AppendError, Appender, Draft, Leave, Stamp};
 use crate::log::format::{Kind, Place};
 use crate::model::{Op, Outcome, Revision, Txn};
 
@@ -33,8 +33,6 @@ pub(crate) const RESERVE: Revision = 1 << 16;
 pub(crate) const REACH: u32 = 4;
 /// Transactions are gathered into one batch up to about this size.
 const BATCH_BYTES: usize = 4 << 20;
-/// How often a full disk is asked whether there is space again.
-const RETRY: Duration = Duration::from_secs(1);
 
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -182,7 +180,7 @@ impl Writer {
     }
 
     /// Decides, writes, shows and answers a group of transactions.
-    fn commit(&mut self, mut writes: Vec<(Txn, Reply<Outcome>)>) {
+    fn commit(&mut self, writes: Vec<(Txn, Reply<Outcome>)>) {
         if writes.is_empty() {
             return;
         }
@@ -190,7 +188,14 @@ impl Writer {
         if let Some(ended) = self.state.ended.get() {
             return answer(writes, |_| Err(ended.clone()));
         }
-        if self.is_full() {
+        let full = self.is_full();
+        self.set_full(full);
+        self.commit_group(writes, full);
+    }
+
+    /// As [`Writer::commit`]; on a full disk only what frees space.
+    fn commit_group(&mut self, mut writes: Vec<(Txn, Reply<Outcome>)>, full: bool) {
+        if full {
             let (puts, rest) = writes.into_iter().partition(|(txn, _)| has_puts(txn));
             answer(puts, |_| Err(Error::NoSpace("the disk is full".to_owned())));
             writes = rest;
@@ -201,18 +206,20 @@ impl Writer {
         if group.drafts.is_empty() {
             return answer(writes, |_| outcomes.remove(0));
         }
-        let spend_spare = !writes.iter().any(|(txn, _)| has_puts(txn));
-        match self.write(&group.drafts, group.revision, group.durable, spend_spare) {
+        let leave = if writes.iter().any(|(txn, _)| has_puts(txn)) { Leave::Two } else { Leave::One };
+        match self.write(&group.drafts, group.revision, group.durable, leave) {
             Ok(places) => {
                 self.show(group, &places);
                 let mut outcomes = outcomes.into_iter();
                 answer(writes, |_| outcomes.next().unwrap_or(Err(Error::Closed)));
             }
-            Err(AppendError::NoSpace(why)) if spend_spare => answer(writes, |_| Err(Error::NoSpace(why.clone()))),
+            Err(AppendError::NoSpace(why)) if leave == Leave::One => {
+                answer(writes, |_| Err(Error::NoSpace(why.clone())))
+            }
             Err(AppendError::NoSpace(_)) => {
                 // What only deletes still gets its chance.
-                self.full_until = Some(Instant::now() + RETRY);
-                self.commit(writes);
+                self.set_full(true);
+                self.commit_group(writes, true);
             }
             Err(AppendError::Failed(error)) => {
                 let error = self.poison("write", &error);
@@ -226,9 +233,9 @@ impl Writer {
         drafts: &[Draft],
         revision: Revision,
         durable: bool,
-        spend_spare: bool,
+        leave: Leave,
     ) -> Result<Vec<Place>, AppendError> {
-        let places = self.append(drafts, revision, self.state.floor(), spend_spare)?;
+        let places = self.append(drafts, revision, self.state.floor(), leave)?;
         if durable || revision > self.reserved.0 {
             self.sync().map_err(AppendError::Failed)?;
         }
@@ -240,10 +247,10 @@ impl Writer {
         drafts: &[Draft],
         revision: Revision,
         floor: Revision,
-        spend_spare: bool,
+        leave: Leave,
     ) -> Result<Vec<Place>, AppendError> {
         let stamp = Stamp { revision, floor, reserved: revision + RESERVE };
-        let places = self.appender.append(drafts, stamp, spend_spare)?;
+        let places = self.appender.append(drafts, stamp, leave)?;
         self.reserved.1 = stamp.reserved;
         self.sync_by.get_or_insert_with(|| Instant::now() + self.options.relaxed_delay);
         Ok(places)
@@ -288,7 +295,7 @@ impl Writer {
             return Err(Error::FutureRevision { asked: revision, newest: self.revision });
         }
         if revision > self.state.floor() {
-            self.append(&[], self.revision, revision, true).map_err(|error| self.explain(error))?;
+            self.append(&[], self.revision, revision, Leave::None).map_err(|error| self.explain(error))?;
             self.sync().map_err(|error| self.poison("sync", &error))?;
             self.state.durable.store(self.revision, Ordering::Release);
             self.state.floor.store(revision, Ordering::Release);
@@ -299,6 +306,8 @@ impl Writer {
 
     fn rewrite(&mut self, records: &[(Bytes, Place)]) -> Result<(), Error> {
         self.alive()?;
+        // What an earlier removal has freed comes first; on a full disk this fails, and the last spare is for this.
+        let _still_full = self.appender.make_spares();
         let mut drafts = Vec::new();
         for (key, place) in records {
             let slot = self.state.index.newest(key).map_err(|error| self.state.index_failed(&error))?;
@@ -317,7 +326,7 @@ impl Writer {
             });
         }
         if !drafts.is_empty() {
-            let places = self.append(&drafts, self.revision, self.state.floor(), true);
+            let places = self.append(&drafts, self.revision, self.state.floor(), Leave::None);
             let places = places.map_err(|error| self.explain(error))?;
             self.state.index.apply(
                 drafts
@@ -350,7 +359,7 @@ impl Writer {
         self.alive()?;
         self.sync().map_err(|error| self.poison("sync", &error))?;
         let stamp = Stamp { revision: self.revision, floor: self.state.floor(), reserved: self.revision };
-        self.appender.append(&[], stamp, true).map_err(|error| self.explain(error))?;
+        self.appender.append(&[], stamp, Leave::None).map_err(|error| self.explain(error))?;
         self.sync().map_err(|error| self.poison("sync", &error))?;
         self.state.durable.store(self.revision, Ordering::Release);
         Ok(())
@@ -360,18 +369,18 @@ impl Writer {
         self.state.ended.get().map_or(Ok(()), |ended| Err(ended.clone()))
     }
 
-    /// Whether only what frees space may be written: there is no spare segment and none can be made.
+    /// Whether only what frees space may be written: a spare segment is missing and cannot be made.
     fn is_full(&mut self) -> bool {
-        let full = self.full_until.is_some_and(|until| Instant::now() < until) || self.appender.make_spare().is_err();
-        if full {
-            self.full_until.get_or_insert_with(|| Instant::now() + RETRY);
-        } else {
-            self.full_until = None;
-        }
+        self.full_until.is_some_and(|until| Instant::now() < until) || self.appender.make_spares().is_err()
+    }
+
+    fn set_full(&mut self, full: bool) {
+        let retry = Instant::now() + self.options.full_retry;
+        self.full_until = full.then(|| self.full_until.filter(|until| Instant::now() < *until).unwrap_or(retry));
         if self.state.full.swap(full, Ordering::Relaxed) != full {
             tracing::warn!(full, "disk space");
+            self.upkeep.ask();
         }
-        full
     }
 
     /// Waits while the index is too far behind, so that memory stays bounded.
@@ -390,6 +399,7 @@ impl Writer {
 
     fn poison(&self, what: &str, error: &io::Error) -> Error {
         let error = Error::Poisoned(format!("{what} failed: {error}"));
+        self.state.log.distrust_end();
         self.state.end(error.clone());
         error
     }

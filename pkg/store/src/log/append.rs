@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::log::disk::{is_no_space, write_all};
+use crate::log::disk::{DiskFile, is_no_space, write_all};
 use crate::log::format::{
     BATCH_HEADER, BatchHeader, Kind, Place, Position, Previous, RecordHead, SEGMENT_HEADER, SegmentHeader,
     encode_record, record_length,
@@ -13,8 +13,19 @@ use crate::log::format::{
 use crate::log::{Log, Segment};
 use crate::model::Revision;
 
-/// The file that is kept so that deletes and compaction find space on a full disk.
-pub(crate) const SPARE: &str = "spare";
+/// Segments kept ready: so that on a full disk deletes find space, and compaction even after them.
+const SPARES: [&str; 3] = ["spare-1", "spare-2", "spare-3"];
+
+/// How many spare segments a batch must leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// For what takes space.
+    Two,
+    /// For what frees space in the long run.
+    One,
+    /// For what frees space at once.
+    None,
+}
 
 /// Why nothing was appended.
 #[derive(Debug)]
@@ -70,7 +81,8 @@ pub(crate) struct Appender {
     room: u32,
     durable: Position,
     segment_size: u32,
-    spare: bool,
+    /// How many of [`SPARES`] exist.
+    spares: usize,
     buffer: Vec<u8>,
     /// The newest revision in the log, for the next segment's header.
     stamp: Stamp,
@@ -86,10 +98,11 @@ impl Appender {
         stamp: Stamp,
     ) -> io::Result<Self> {
         let room = u32::try_from(segment.file.size()?).unwrap_or(u32::MAX);
-        let spare = log.disk.list()?.iter().any(|name| name == SPARE);
+        let names = log.disk.list()?;
+        let spares = SPARES.iter().take_while(|spare| names.iter().any(|name| name == *spare)).count();
         let buffer = Vec::new();
-        let mut appender = Self { log, segment, end, room, durable: end, segment_size, spare, buffer, stamp };
-        match appender.make_spare() {
+        let mut appender = Self { log, segment, end, room, durable: end, segment_size, spares, buffer, stamp };
+        match appender.make_spares() {
             Err(error) if !is_no_space(&error) => Err(error),
             _ => Ok(appender),
         }
@@ -105,16 +118,16 @@ impl Appender {
         self.durable == self.end
     }
 
-    /// Makes the spare segment if it is missing.
-    pub(crate) fn make_spare(&mut self) -> io::Result<()> {
-        if !self.spare {
-            if let Err(error) = self.log.disk.create(SPARE, self.segment_size.into()).and_then(|file| file.sync()) {
+    /// Makes the spare segments that are missing.
+    pub(crate) fn make_spares(&mut self) -> io::Result<()> {
+        while let Some(name) = SPARES.get(self.spares) {
+            if let Err(error) = self.log.disk.create(name, self.segment_size.into()).and_then(|file| file.sync()) {
                 // What is left of it would only take space; whether it could be removed shows at the next attempt.
-                let _incomplete = self.log.disk.remove(SPARE);
+                let _incomplete = self.log.disk.remove(name);
                 return Err(error);
             }
             self.log.disk.sync_names()?;
-            self.spare = true;
+            self.spares += 1;
         }
         Ok(())
     }
@@ -126,12 +139,7 @@ impl Appender {
     }
 
     /// Appends one batch and answers where its records are. Not durable before [`Appender::sync`].
-    pub(crate) fn append(
-        &mut self,
-        drafts: &[Draft],
-        stamp: Stamp,
-        spend_spare: bool,
-    ) -> Result<Vec<Place>, AppendError> {
+    pub(crate) fn append(&mut self, drafts: &[Draft], stamp: Stamp, leave: Leave) -> Result<Vec<Place>, AppendError> {
         let length =
             drafts.iter().try_fold(0u32, |sum, draft| sum.checked_add(record_length(&draft.key, &draft.value)?));
         let size = length.and_then(|length| length.checked_add(BATCH_HEADER)?.checked_next_multiple_of(8));
@@ -139,7 +147,7 @@ impl Appender {
             return Err(AppendError::Failed(io::ErrorKind::FileTooLarge.into()));
         };
         if self.end.offset.checked_add(size).is_none_or(|end| end > self.room) {
-            self.roll(size, spend_spare)?;
+            self.roll(size, leave)?;
         }
         let header = BatchHeader {
             position: self.end,
@@ -198,7 +206,7 @@ impl Appender {
     }
 
     /// Goes on in a new segment that has room for a batch of `size` bytes.
-    fn roll(&mut self, size: u32, spend_spare: bool) -> Result<(), AppendError> {
+    fn roll(&mut self, size: u32, leave: Leave) -> Result<(), AppendError> {
         self.sync().map_err(AppendError::Failed)?;
         let header = SegmentHeader {
             log: self.log.id,
@@ -209,32 +217,38 @@ impl Appender {
             reserved: self.stamp.reserved,
         };
         let room = self.segment_size.max(size.saturating_add(SEGMENT_HEADER));
-        self.segment = Arc::new(self.create(header, room, spend_spare)?);
+        self.segment = Arc::new(self.create(header, room, leave)?);
         self.room = room;
         self.end = Position::new(header.number, SEGMENT_HEADER);
-        // Nothing but the header, which is durable with the first batch; without one the segment is blank and not missed.
-        self.durable = self.end;
         self.log.add(Arc::clone(&self.segment));
         Ok(())
     }
 
-    fn create(&mut self, header: SegmentHeader, room: u32, spend_spare: bool) -> Result<Segment, AppendError> {
-        let (disk, name) = (&self.log.disk, Segment::name(header.number));
-        let file = match disk.create(&name, room.into()) {
-            Err(error) if is_no_space(&error) => {
-                // A part of the file may exist; if it cannot be removed, the next attempt truncates it.
-                let _incomplete = disk.remove(&name);
-                if !(spend_spare && self.spare && room <= self.segment_size) {
-                    return Err(error.into());
-                }
-                disk.rename(SPARE, &name)?;
-                self.spare = false;
-                disk.open(&name)?
+    fn create(&mut self, header: SegmentHeader, room: u32, leave: Leave) -> Result<Segment, AppendError> {
+        let name = Segment::name(header.number);
+        let file = if room > self.segment_size {
+            self.log.disk.create(&name, room.into())?
+        } else {
+            match self.make_spares() {
+                Err(error) if !is_no_space(&error) => return Err(error.into()),
+                _ => self.take_spare(&name, leave)?,
             }
-            created => created?,
         };
+        let disk = &self.log.disk;
         write_all(file.as_ref(), &header.encode(), 0)?;
         disk.sync_names().map_err(AppendError::Failed)?;
         Ok(Segment { header, file })
+    }
+    fn take_spare(&mut self, name: &str, leave: Leave) -> Result<Box<dyn DiskFile>, AppendError> {
+        let left = match leave {
+            Leave::Two => 2,
+            Leave::One => 1,
+            Leave::None => 0,
+        };
+        let spare = self.spares.checked_sub(1).filter(|after| *after >= left).and_then(|after| SPARES.get(after));
+        let Some(spare) = spare else { return Err(AppendError::NoSpace("no space for another segment".to_owned())) };
+        self.log.disk.rename(spare, name)?;
+        self.spares -= 1;
+        Ok(self.log.disk.open(name)?)
     }
 }

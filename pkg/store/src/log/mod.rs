@@ -2,10 +2,13 @@
 //! [`append`] for writing, [`recovery`] for what happens at the start.
 
 pub(crate) mod append;
+pub(crate) mod boot;
 pub(crate) mod disk;
 pub(crate) mod format;
 pub(crate) mod recovery;
 pub(crate) mod scan;
+#[cfg(test)]
+pub(crate) mod simulated;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -103,6 +106,13 @@ impl Log {
             self.disk.sync_names()?;
         }
         Ok(())
+    }
+
+    /// Makes the next start assume that unsynced writes are gone: after a failed sync the kernel may have dropped them.
+    pub(crate) fn distrust_end(&self) {
+        if let Err(error) = boot::remember(self.disk.as_ref(), boot::UNKNOWN) {
+            tracing::error!(%error, "cannot note that the last writes may be lost");
+        }
     }
 
     fn add(&self, segment: Arc<Segment>) {

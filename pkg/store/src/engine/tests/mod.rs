@@ -1,0 +1,7 @@
+//! The store on a simulated disk: random work against a model, with restarts, power cuts and faults.
+
+mod damage;
+mod driver;
+mod faults;
+mod model;
+mod power;
