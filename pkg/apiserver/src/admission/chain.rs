@@ -19,6 +19,7 @@ pub fn default_plugins(authorizer: &Arc<dyn Authorize>, rbac: &Arc<Rbac>) -> Vec
         Arc::new(super::service_account::ServiceAccount),
         Arc::new(super::node_restriction::NodeRestriction),
         Arc::new(super::taint_nodes::TaintNodesByCondition),
+        Arc::new(super::pod_security::PodSecurity),
         Arc::new(super::priority::Priority),
         Arc::new(super::tolerations::DefaultTolerationSeconds),
         Arc::new(super::storage::DefaultStorageClass),

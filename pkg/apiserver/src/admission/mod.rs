@@ -14,6 +14,7 @@ mod lookup;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_references;
+mod pod_security;
 mod priority;
 mod runtime_class;
 mod service_account;
