@@ -32,7 +32,7 @@ use crate::tree::{Tree, objects_mut};
 pub(super) use affinity::check_node_selector;
 pub(super) use container::PROTOCOLS;
 pub(super) use fills::{NETWORK_VOLUME, TEMPLATE};
-pub(super) use place::EFFECTS;
+pub(super) use place::{EFFECTS, check_tolerations};
 pub(super) use probe::check_port;
 pub(super) use resources::{can_overcommit, check_amount, check_container_name, check_name, quantities, quantity};
 pub(super) use template::{check as check_template, check_lasting, check_selector, keep_selector};

@@ -12,7 +12,7 @@ use crate::tree::{Tree, same};
 pub(in crate::strategy) const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
 /// Checks `spec.tolerations`.
-pub(super) fn check_tolerations(errors: &mut Errors, spec: &At<'_>) {
+pub(in crate::strategy) fn check_tolerations(errors: &mut Errors, spec: &At<'_>) {
     for one in spec.each("tolerations") {
         let (key, operator, value, effect) =
             (one.text("key"), one.text("operator"), one.text("value"), one.text("effect"));
