@@ -1,7 +1,7 @@
 //! The definitions: read from the compressed store, turned into a dialect, written out, one at a time.
 
 use std::collections::HashSet;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
 
 use flate2::read::DeflateDecoder;
 use serde_json::{Value, json};
@@ -27,20 +27,21 @@ pub(super) fn reachable(paths: &[PathItem]) -> HashSet<&'static str> {
     seen
 }
 
-/// Writes an object of those definitions that are wanted.
-pub(super) fn write(out: &mut dyn Write, dialect: Dialect, wanted: impl Fn(&str) -> bool) -> io::Result<()> {
+/// Hands out those definitions that are wanted, sorted by name.
+pub(super) fn each(
+    dialect: Dialect,
+    wanted: &HashSet<&str>,
+    mut take: impl FnMut(&str, Value) -> io::Result<()>,
+) -> io::Result<()> {
     let mut lines = BufReader::new(DeflateDecoder::new(PACKED));
     let mut line = String::new();
-    let mut separator = "{";
     while lines.read_line(&mut line)? > 0 {
-        if let Some((name, text)) = line.split_once(' ').filter(|(name, _)| wanted(name)) {
-            write!(out, "{separator}\"{name}\":")?;
-            serde_json::to_writer(&mut *out, &convert(name, serde_json::from_str(text)?, dialect))?;
-            separator = ",";
+        if let Some((name, text)) = line.split_once(' ').filter(|(name, _)| wanted.contains(name)) {
+            take(name, convert(name, serde_json::from_str(text)?, dialect))?;
         }
         line.clear();
     }
-    write!(out, "{}}}", if separator == "{" { "{" } else { "" })
+    Ok(())
 }
 
 fn convert(name: &str, definition: Value, dialect: Dialect) -> Value {

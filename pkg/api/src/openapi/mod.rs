@@ -9,13 +9,15 @@ mod definitions;
 mod operations;
 mod pack;
 mod paths;
+mod proto;
 
 pub use pack::Packed;
 
-use std::io;
+use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
+use self::paths::PathItem;
 use crate::Object;
 use crate::kind::KindRef;
 use crate::schema;
@@ -81,13 +83,10 @@ pub fn v3(kinds: &[KindRef], group: &str, version: &str, release: &str) -> io::R
         return Ok(None);
     }
     let paths: Vec<_> = rows.iter().flat_map(|kind| paths::of(kind, version)).collect();
-    let wanted = definitions::reachable(&paths);
     let packed = Packed::write(|out| {
-        write!(out, "{{\"openapi\":\"3.0.0\",\"info\":{},\"paths\":", info(release))?;
-        paths::write(out, &paths, Dialect::V3)?;
-        write!(out, ",\"components\":{{\"schemas\":")?;
-        definitions::write(out, Dialect::V3, |name| wanted.contains(name))?;
-        write!(out, ",\"securitySchemes\":{}}}}}", security())
+        write!(out, "{{\"openapi\":\"3.0.0\",\"info\":{},\"paths\":{{", info(release))?;
+        write_json(out, &paths, Dialect::V3, "},\"components\":{\"schemas\":{")?;
+        write!(out, "}},\"securitySchemes\":{}}}}}", security())
     })?;
     Ok(Some(packed))
 }
@@ -97,18 +96,57 @@ pub fn v3(kinds: &[KindRef], group: &str, version: &str, release: &str) -> io::R
 /// # Errors
 /// Never in practice: the writer is memory.
 pub fn v2(kinds: &[KindRef], release: &str) -> io::Result<Packed> {
+    Packed::write(|out| {
+        write!(out, "{{\"swagger\":\"2.0\",\"info\":{},\"paths\":{{", info(release))?;
+        write_json(out, &all_paths(kinds), Dialect::V2, "},\"definitions\":{")?;
+        write!(out, "}},\"securityDefinitions\":{},\"security\":{}}}", security(), requirement())
+    })
+}
+
+/// The same in its protobuf form, [`V2_PROTOBUF`].
+///
+/// # Errors
+/// Never in practice: the writer is memory.
+pub fn v2_protobuf(kinds: &[KindRef], release: &str) -> io::Result<Packed> {
+    let paths = all_paths(kinds);
+    Packed::write(|out| {
+        out.write_all(&proto::document(&json!({"swagger": "2.0", "info": info(release)})))?;
+        for item in &paths {
+            out.write_all(&proto::document(&json!({"paths": {&item.path: item.render(Dialect::V2)}})))?;
+        }
+        definitions::each(Dialect::V2, &definitions::reachable(&paths), |name, definition| {
+            out.write_all(&proto::document(&json!({"definitions": {name: definition}})))
+        })?;
+        out.write_all(&proto::document(&json!({"securityDefinitions": security(), "security": requirement()})))
+    })
+}
+
+/// The media type of [`v2_protobuf`].
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+fn all_paths(kinds: &[KindRef]) -> Vec<PathItem> {
     let versions = |kind: &KindRef| -> Vec<_> {
         kind.versions.iter().flat_map(|version| paths::of(kind, &version.name)).collect()
     };
-    let paths: Vec<_> = kinds.iter().flat_map(versions).collect();
-    let wanted = definitions::reachable(&paths);
-    Packed::write(|out| {
-        write!(out, "{{\"swagger\":\"2.0\",\"info\":{},\"paths\":", info(release))?;
-        paths::write(out, &paths, Dialect::V2)?;
-        write!(out, ",\"definitions\":")?;
-        definitions::write(out, Dialect::V2, |name| wanted.contains(name))?;
-        write!(out, ",\"securityDefinitions\":{},\"security\":[{{\"BearerToken\":[]}}]}}", security())
+    kinds.iter().flat_map(versions).collect()
+}
+
+/// Writes the members of the object of paths, what stands `between`, and the members of the object of definitions.
+fn write_json(out: &mut dyn Write, paths: &[PathItem], dialect: Dialect, between: &str) -> io::Result<()> {
+    let mut separator = "";
+    for item in paths {
+        write!(out, "{separator}\"{}\":{}", item.path, item.render(dialect))?;
+        separator = ",";
+    }
+    out.write_all(between.as_bytes())?;
+    separator = "";
+    definitions::each(dialect, &definitions::reachable(paths), |name, definition| {
+        write!(out, "{}\"{name}\":{definition}", std::mem::replace(&mut separator, ","))
     })
+}
+
+fn requirement() -> Value {
+    json!([{"BearerToken": []}])
 }
 
 fn info(release: &str) -> Value {

@@ -1,7 +1,5 @@
 //! The paths of a kind, from its row.
 
-use std::io::{self, Write};
-
 use serde_json::Value;
 
 use super::operations::{DELETE, LIST, Operation, PATCH, Parameter, WRITE, common};
@@ -24,22 +22,15 @@ impl PathItem {
     pub(super) fn schemas(&self) -> impl Iterator<Item = String> {
         self.operations.iter().flat_map(|operation| operation.body.iter().chain(&operation.answer).cloned())
     }
-}
 
-/// Writes an object of paths.
-pub(super) fn write(out: &mut dyn Write, paths: &[PathItem], dialect: Dialect) -> io::Result<()> {
-    let mut separator = "{";
-    for item in paths {
+    pub(super) fn render(&self, dialect: Dialect) -> Value {
         let mut rendered = Object::new();
-        for operation in &item.operations {
-            rendered.insert(operation.method.into(), operation.render(&item.tag, dialect));
+        for operation in &self.operations {
+            rendered.insert(operation.method.into(), operation.render(&self.tag, dialect));
         }
-        rendered.insert("parameters".into(), common(&item.path, dialect).into());
-        write!(out, "{separator}\"{}\":", item.path)?;
-        serde_json::to_writer(&mut *out, &Value::Object(rendered))?;
-        separator = ",";
+        rendered.insert("parameters".into(), common(&self.path, dialect).into());
+        rendered.into()
     }
-    write!(out, "{}}}", if separator == "{" { "{" } else { "" })
 }
 
 /// The paths of a kind in one of its versions.

@@ -119,6 +119,33 @@ fn version_2_holds_everything() {
 }
 
 #[test]
+fn the_protobuf_form_is_a_row_of_document_fields() {
+    let bytes = v2_protobuf(kinds::builtin(), RELEASE).unwrap().unpack().unwrap();
+    let varint = |at: &mut usize| {
+        let mut value = 0;
+        for shift in (0..).step_by(7) {
+            let byte = bytes[*at];
+            *at += 1;
+            value |= usize::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return value;
+            }
+        }
+        unreachable!()
+    };
+    let (mut at, mut fields) = (0, std::collections::BTreeMap::new());
+    while at < bytes.len() {
+        let tag = varint(&mut at);
+        assert_eq!(tag & 7, 2, "every field of a document has a length");
+        at += varint(&mut at);
+        *fields.entry(tag >> 3).or_insert(0) += 1;
+    }
+    assert_eq!(at, bytes.len());
+    assert_eq!((fields[&1], fields[&2]), (1, 1));
+    assert!(fields[&8] > 200 && fields[&9] > 500, "{fields:?}");
+}
+
+#[test]
 fn hashes_follow_the_kinds() {
     let kinds = kinds::builtin();
     let fewer: Vec<KindRef> = kinds.iter().filter(|kind| kind.kind != "DaemonSet").cloned().collect();
