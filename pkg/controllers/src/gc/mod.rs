@@ -75,6 +75,12 @@ impl Collector {
 
 /// Which objects have to be looked at because of a change.
 fn affected(inventory: &Inventory, kind: &Arc<Kind>, change: &Change<Metadata>) -> Vec<Place> {
+    if let (Some(old), Some(new)) = (&change.old, &change.new)
+        && (&old.uid, old.deleting, &old.finalizers, &old.owners)
+            == (&new.uid, new.deleting, &new.finalizers, &new.owners)
+    {
+        return Vec::new();
+    }
     let mut places = Vec::new();
     if let Some(new) = &change.new
         && (!new.owners.is_empty() || new.deleting && (has(new, ORPHAN) || has(new, FOREGROUND)))
@@ -266,3 +272,6 @@ impl Work {
         Ok(item.objects.cache.until(&object.key, ends).await?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,6 +67,17 @@ impl Inventory {
         Self { caches, client, kinds: RwLock::default(), complete: watch::Sender::new(false) }
     }
 
+    /// An inventory of these kinds, complete and unchanging.
+    #[cfg(test)]
+    pub(crate) fn fixed(client: Client, kinds: impl IntoIterator<Item = (Kind, Vec<Metadata>)>) -> Self {
+        let tracked = |(kind, objects): (Kind, _)| {
+            let objects = Some(Objects::new(Cache::fixed(objects)));
+            (kind.resource.clone(), Tracked { kind: Arc::new(kind), objects })
+        };
+        let kinds = RwLock::new(kinds.into_iter().map(tracked).collect());
+        Self { caches: Caches::new(client.clone()).0, client, kinds, complete: watch::Sender::new(true) }
+    }
+
     /// Completes when the objects of all kinds that existed at the start are known.
     pub(crate) async fn complete(&self) {
         let mut complete = self.complete.subscribe();
