@@ -21,7 +21,9 @@ mod error;
 pub mod names;
 pub mod netlink;
 pub mod nft;
+pub mod node;
 mod reset;
+pub mod service;
 mod sysctl;
 
 pub use addr::{Cidr, Family};

@@ -2,7 +2,7 @@
 
 use crate::names::{BRIDGE, POD_LINK, TABLES};
 use crate::netlink::Netlink;
-use crate::{Family, Result, nft};
+use crate::{Family, Result, nft, node};
 
 /// Removes every table, link, address and route of knarr from the calling thread's network namespace. Safe to repeat; what
 /// fails does not keep the rest from being removed.
@@ -12,7 +12,8 @@ use crate::{Family, Result, nft};
 pub fn reset() -> Result<()> {
     let mut netlink = Netlink::open()?;
     // Addresses of load balancers go first: without the tables that guard them, the host itself would answer there.
-    [addresses(&mut netlink), routes(&mut netlink), links(&mut netlink), tables()].into_iter().collect()
+    let done = [addresses(&mut netlink), routes(&mut netlink), links(&mut netlink), tables(), node::withdraw()];
+    done.into_iter().collect()
 }
 
 fn addresses(netlink: &mut Netlink) -> Result<()> {

@@ -2,7 +2,12 @@
 //!
 //! A batch is one transaction: the kernel takes all of it or nothing. Batches are written in nft's own language, which is
 //! what its manual documents, what `nft list` shows and what stays the same between versions; they are read back as JSON
-//! ([`read`]), because that is what programs can read.
+//! (see [`Table`]), because that is what programs can read.
+
+mod read;
+mod table;
+
+pub use table::{Base, Set, Table};
 
 use std::io::Write;
 use std::process::{Output, Stdio};
@@ -44,10 +49,7 @@ pub fn apply_blocking(commands: &str) -> Result<()> {
 }
 
 /// What a table holds, as nft's JSON (`libnftables-json(5)`); `None` when there is no such table.
-///
-/// # Errors
-/// When nft fails for another reason.
-pub async fn list(family: &str, table: &str) -> Result<Option<Vec<Value>>> {
+async fn list(family: &str, table: &str) -> Result<Option<Vec<Value>>> {
     let output = run(&["-j", "list", "table", family, table], "").await.doing(|| "run nft")?;
     match check(&output) {
         Err(Error::Nft(message)) if message.contains("No such file or directory") => return Ok(None),

@@ -44,6 +44,12 @@ impl Host {
         self.netns.inside(|| Ok(work())).unwrap()
     }
 
+    /// Runs async `work` inside.
+    pub(crate) fn block_on<T: Send>(&self, work: impl Future<Output = T> + Send) -> T {
+        // Everything runs in the one thread that is inside, programs that it starts too.
+        self.run(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work))
+    }
+
     /// Answers each connection to `port` with the client's address, until the test ends.
     pub(crate) fn serve(&self, port: u16) -> JoinHandle<()> {
         self.serve_as(port, "")

@@ -4,3 +4,5 @@
 
 mod cni;
 mod lab;
+mod node;
+mod service;
