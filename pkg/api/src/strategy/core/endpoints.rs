@@ -1,4 +1,4 @@
-//! Endpoints and Events.
+//! Endpoints.
 
 use std::net::IpAddr;
 
@@ -6,10 +6,10 @@ use crate::Object;
 use crate::field::{Errors, Path};
 use crate::strategy::fill::Fill::{Drop, Each, Zero};
 use crate::strategy::fill::Fixed::Text;
+use crate::strategy::forms;
 use crate::strategy::pod::PROTOCOLS;
 use crate::strategy::row::Row;
 use crate::strategy::rules::{At, Rule, check, formed, in_range};
-use crate::strategy::{Context, forms};
 use crate::tree::{Tree, same};
 
 /// Endpoints.
@@ -31,9 +31,6 @@ pub(in crate::strategy) static ENDPOINTS: Row = Row {
     create_on_update: true,
     ..Row::PLAIN
 };
-
-/// Events.
-pub(in crate::strategy) static EVENT: Row = Row { check: check_event, create_on_update: true, ..Row::PLAIN };
 
 fn check_subsets(errors: &mut Errors, endpoints: &Object) {
     for subset in At::root(endpoints).each("subsets") {
@@ -80,18 +77,5 @@ pub(in crate::strategy) fn check_address(errors: &mut Errors, path: &Path, text:
         if wrong {
             errors.invalid(path.clone(), text, detail);
         }
-    }
-}
-
-/// An event lives where its object lives; those of objects without a namespace live in `default`.
-fn check_event(_cx: &Context<'_>, errors: &mut Errors, event: &Object) {
-    let (namespace, about) = (event.text("metadata.namespace"), event.text("involvedObject.namespace"));
-    let fits = match about {
-        "" => matches!(namespace, "default" | "kube-system"),
-        about => about == namespace,
-    };
-    if !fits {
-        let path = Path::root("involvedObject").child("namespace");
-        errors.invalid(path, about, "does not match event.namespace");
     }
 }

@@ -3,6 +3,7 @@
 mod claims;
 mod data;
 mod endpoints;
+mod event;
 mod limits;
 mod namespace;
 mod node;
@@ -13,7 +14,8 @@ mod service_check;
 
 pub(super) use claims::{CLAIM, CLAIM_SPEC, VOLUME, check_claim_spec};
 pub(super) use data::{CONFIG_MAP, SECRET};
-pub(super) use endpoints::{ENDPOINTS, EVENT, check_address};
+pub(super) use endpoints::{ENDPOINTS, check_address};
+pub(super) use event::{EVENT, NEW_EVENT};
 pub(super) use limits::LIMIT_RANGE;
 pub(super) use namespace::{NAMESPACE, SERVICE_ACCOUNT};
 pub(super) use node::NODE;
