@@ -8,6 +8,7 @@ use knarr_api::tree::Tree;
 use serde_json::Value;
 
 use super::policy::{Level, Standard};
+use super::restricted;
 use super::words::{Setters, plural, quoted};
 
 /// What is checked: a pod, or what a controller makes pods from.
@@ -18,7 +19,7 @@ pub(super) struct Template<'a> {
 }
 
 /// What is wrong: why, and where.
-type Finding = (String, String);
+pub(super) type Finding = (String, String);
 
 /// A check, as of a minor version.
 type Check = fn(&Template<'_>, u32) -> Option<Finding>;
@@ -37,13 +38,13 @@ const CHECKS: [(Level, u32, Check, u32); 19] = [
     (Level::Baseline, 0, seccomp, 19),
     (Level::Baseline, 0, sysctls, NEVER),
     (Level::Baseline, 0, windows_host_process, NEVER),
-    (Level::Restricted, 8, privilege_escalation, NEVER),
-    (Level::Restricted, 22, dropped_capabilities, NEVER),
+    (Level::Restricted, 8, restricted::privilege_escalation, NEVER),
+    (Level::Restricted, 22, restricted::dropped_capabilities, NEVER),
     (Level::Restricted, 35, any_proc_mount, NEVER),
-    (Level::Restricted, 0, volume_types, NEVER),
-    (Level::Restricted, 0, run_as_non_root, NEVER),
-    (Level::Restricted, 23, run_as_user, NEVER),
-    (Level::Restricted, 19, required_seccomp, NEVER),
+    (Level::Restricted, 0, restricted::volume_types, NEVER),
+    (Level::Restricted, 0, restricted::run_as_non_root, NEVER),
+    (Level::Restricted, 23, restricted::run_as_user, NEVER),
+    (Level::Restricted, 19, restricted::required_seccomp, NEVER),
 ];
 
 const NEVER: u32 = u32::MAX;
@@ -67,21 +68,21 @@ impl<'a> Template<'a> {
     }
 
     /// The names of containers that are as `bad` says.
-    fn bad(&self, bad: impl FnMut(&&'a Object) -> bool) -> Vec<&'a str> {
+    pub(super) fn bad(&self, bad: impl FnMut(&&'a Object) -> bool) -> Vec<&'a str> {
         self.containers().filter(bad).map(|container| container.text("name")).collect()
     }
 
-    fn is_windows(&self) -> bool {
+    pub(super) fn is_windows(&self) -> bool {
         self.spec.text("os.name") == "windows"
     }
 
     /// With a user namespace of its own, root in the pod is nobody outside.
-    fn has_user_namespace(&self) -> bool {
+    pub(super) fn has_user_namespace(&self) -> bool {
         self.spec.flag("hostUsers") == Some(false)
     }
 }
 
-fn finding(reason: &str, detail: String) -> Option<Finding> {
+pub(super) fn finding(reason: &str, detail: String) -> Option<Finding> {
     Some((reason.into(), detail))
 }
 
@@ -130,7 +131,7 @@ const DEFAULT_CAPABILITIES: [&str; 13] = [
 ];
 
 /// The containers that add capabilities other than `allowed`, as upstream says it.
-fn capabilities_beyond(template: &Template<'_>, allowed: &[&str]) -> Option<String> {
+pub(super) fn capabilities_beyond(template: &Template<'_>, allowed: &[&str]) -> Option<String> {
     let mut found = BTreeSet::new();
     let containers = template.bad(|container| {
         let added = container.texts("securityContext.capabilities.add").filter(|name| !allowed.contains(name));
@@ -260,7 +261,7 @@ fn is_seccomp(kind: &str) -> bool {
     matches!(kind, "RuntimeDefault" | "Localhost")
 }
 
-fn seccomp(template: &Template<'_>, minor: u32) -> Option<Finding> {
+pub(super) fn seccomp(template: &Template<'_>, minor: u32) -> Option<Finding> {
     if minor < 19 {
         return seccomp_annotations(template);
     }
@@ -323,101 +324,4 @@ fn windows_host_process(template: &Template<'_>, _: u32) -> Option<Finding> {
     let setters = Setters::new(bad(template.spec), &containers);
     let detail = || format!("{setters} must not set securityContext.windowsOptions.hostProcess=true");
     if setters.is_empty() { None } else { finding("hostProcess", detail()) }
-}
-
-fn privilege_escalation(template: &Template<'_>, minor: u32) -> Option<Finding> {
-    if minor >= 25 && template.is_windows() {
-        return None;
-    }
-    let path = "securityContext.allowPrivilegeEscalation";
-    let containers = template.bad(|container| container.flag(path) != Some(false));
-    let setters = Setters::new(false, &containers);
-    let detail = || format!("{setters} must set {path}=false");
-    if containers.is_empty() { None } else { finding("allowPrivilegeEscalation != false", detail()) }
-}
-
-fn dropped_capabilities(template: &Template<'_>, minor: u32) -> Option<Finding> {
-    if minor >= 25 && template.is_windows() {
-        return None;
-    }
-    let drops = |container: &&Object| container.texts("securityContext.capabilities.drop").any(|name| name == "ALL");
-    let keeping = template.bad(|container| !drops(container));
-    let setters = Setters::new(false, &keeping);
-    let keeps =
-        (!keeping.is_empty()).then(|| format!("{setters} must set securityContext.capabilities.drop=[\"ALL\"]"));
-    let details: Vec<_> = [keeps, capabilities_beyond(template, &["NET_BIND_SERVICE"])].into_iter().flatten().collect();
-    if details.is_empty() { None } else { finding("unrestricted capabilities", details.join("; ")) }
-}
-
-const ALLOWED_VOLUMES: [&str; 9] = [
-    "configMap",
-    "csi",
-    "downwardAPI",
-    "emptyDir",
-    "ephemeral",
-    "image",
-    "persistentVolumeClaim",
-    "projected",
-    "secret",
-];
-
-fn volume_types(template: &Template<'_>, _: u32) -> Option<Finding> {
-    let (mut names, mut kinds) = (Vec::new(), BTreeSet::new());
-    for volume in template.spec.objects("volumes") {
-        if ALLOWED_VOLUMES.iter().any(|kind| volume.has(kind)) {
-            continue;
-        }
-        names.push(volume.text("name"));
-        kinds.insert(volume.keys().find(|key| *key != "name").map_or("unknown", String::as_str));
-    }
-    if names.is_empty() {
-        return None;
-    }
-    let kinds: Vec<_> = kinds.into_iter().collect();
-    let verb = if names.len() == 1 { "uses" } else { "use" };
-    let head = format!("{} {} {verb}", plural("volume", names.len()), quoted(&names));
-    let tail = format!("{} {}", plural("restricted volume type", kinds.len()), quoted(&kinds));
-    finding("restricted volume types", format!("{head} {tail}"))
-}
-
-fn run_as_non_root(template: &Template<'_>, minor: u32) -> Option<Finding> {
-    if minor >= 35 && template.has_user_namespace() {
-        return None;
-    }
-    let path = "securityContext.runAsNonRoot";
-    let pod = template.spec.flag(path);
-    let says_no = template.bad(|container| container.flag(path) == Some(false));
-    let setters = Setters::new(pod == Some(false), &says_no);
-    let reason = "runAsNonRoot != true";
-    if !setters.is_empty() {
-        return finding(reason, format!("{setters} must not set {path}=false"));
-    }
-    let silent = template.bad(|container| container.flag(path).is_none() && pod != Some(true));
-    let silent_setters = Setters::new(false, &silent);
-    if silent.is_empty() { None } else { finding(reason, format!("pod or {silent_setters} must set {path}=true")) }
-}
-
-fn run_as_user(template: &Template<'_>, minor: u32) -> Option<Finding> {
-    if minor >= 35 && template.has_user_namespace() {
-        return None;
-    }
-    let bad = |owner: &Object| owner.int("securityContext.runAsUser") == Some(0);
-    let containers = template.bad(|container| bad(container));
-    let setters = Setters::new(bad(template.spec), &containers);
-    if setters.is_empty() { None } else { finding("runAsUser=0", format!("{setters} must not set runAsUser=0")) }
-}
-
-fn required_seccomp(template: &Template<'_>, minor: u32) -> Option<Finding> {
-    if minor >= 25 && template.is_windows() {
-        return None;
-    }
-    if let Some(wrong) = seccomp(template, minor) {
-        return Some(wrong);
-    }
-    let path = "securityContext.seccompProfile";
-    let pod = template.spec.has(path);
-    let silent = template.bad(|container| !container.has(path) && !pod);
-    let setters = Setters::new(false, &silent);
-    let detail = || format!("pod or {setters} must set {path}.type to \"RuntimeDefault\" or \"Localhost\"");
-    if silent.is_empty() { None } else { finding("seccompProfile", detail()) }
 }

@@ -3,6 +3,7 @@
 
 mod checks;
 mod policy;
+mod restricted;
 mod words;
 
 use std::collections::BTreeMap;
