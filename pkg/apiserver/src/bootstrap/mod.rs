@@ -4,6 +4,8 @@
 //! start anew: what is missing is created, what knarr keeps up to date is compared, and what a user changed stays.
 
 mod cluster;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod flow;
 mod item;
 mod metallb;
