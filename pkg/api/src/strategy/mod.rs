@@ -213,3 +213,6 @@ pub enum NameRule {
 pub struct Plain;
 
 impl Strategy for Plain {}
+
+#[cfg(test)]
+mod tests;

@@ -117,7 +117,7 @@ fn prepare_update(cx: &Context<'_>, new: &mut Object, old: &Object) {
     match cx.subresource {
         Some("ephemeralcontainers") => {
             let debuggers = new.value("spec.ephemeralContainers").cloned();
-            restore_but_metadata(new, old);
+            restore(new, old);
             if let Some(debuggers) = debuggers {
                 new.section("spec").insert("ephemeralContainers".into(), debuggers);
             }
@@ -135,11 +135,14 @@ fn prepare_update(cx: &Context<'_>, new: &mut Object, old: &Object) {
     join_addresses(new.section("status"));
 }
 
-fn restore_but_metadata(new: &mut Object, old: &Object) {
-    let metadata = new.remove("metadata");
+/// Makes `new` what `old` is, but for which revision it changes and who owns which field.
+fn restore(new: &mut Object, old: &Object) {
+    let mut metadata = std::mem::take(new.meta_mut());
     new.clone_from(old);
-    if let Some(metadata) = metadata {
-        new.insert("metadata".into(), metadata);
+    for field in ["resourceVersion", "managedFields"] {
+        if let Some(value) = metadata.remove(field) {
+            new.meta_mut().insert(field.into(), value);
+        }
     }
 }
 
@@ -147,7 +150,7 @@ fn restore_but_metadata(new: &mut Object, old: &Object) {
 /// validation to refuse.
 fn keep_resources(new: &mut Object, old: &Object) {
     let wanted = new.map("spec").clone();
-    restore_but_metadata(new, old);
+    restore(new, old);
     for list in ["containers", "initContainers"] {
         let names = |spec: &Object| spec.objects(list).map(|one| one.text("name").to_owned()).collect::<Vec<_>>();
         if names(&wanted) != names(old.map("spec")) {

@@ -258,3 +258,21 @@ fn surprises_are_warned_of() {
         assert_eq!(POD.warnings(&pod(changes), None).join("\n"), warning);
     }
 }
+
+#[test]
+fn debugging_adds_containers_and_nothing_else() {
+    let user = UserInfo::default();
+    let cx = Context { user: &user, subresource: Some("ephemeralcontainers"), now: "" };
+    let old = pod(json!({}));
+    let debug = |image: &str| json!([{"name": "d", "image": image, "targetContainerName": "c"}]);
+    let mut new =
+        pod(json!({"/spec/ephemeralContainers": debug("a"), "/spec/hostname": "h", "/metadata/labels": {"a": "b"}}));
+    POD.prepare_for_update(&cx, &mut new, &old);
+    assert_eq!(new["spec"].get("hostname"), None);
+    assert_eq!(new["metadata"].get("labels"), None);
+    assert!(POD.validate_update(&cx, &new, &old).is_empty());
+    let changed = pod(json!({"/spec/ephemeralContainers": debug("b")}));
+    let said = POD.validate_update(&cx, &changed, &new).to_string();
+    let text = "spec.ephemeralContainers: Forbidden: existing ephemeral containers \"d\" may not be changed\n@@ -";
+    assert!(said.starts_with(text), "{said}");
+}
