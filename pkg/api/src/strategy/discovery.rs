@@ -29,6 +29,10 @@ pub(super) static ENDPOINT_SLICE: Row = Row {
     },
     immutable: &["addressType"],
     generation: Some(changed),
+    warn: |slice, old| match (slice.text("addressType"), old) {
+        ("FQDN", None) => vec!["spec.addressType: FQDN endpoints are deprecated".into()],
+        _ => Vec::new(),
+    },
     ..Row::PLAIN
 };
 

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::job_check::{check_change, check_job, check_status};
+use super::job_change::{check_change, check_status};
+use super::job_check::check_job;
 use crate::Object;
 use crate::object::{Meta, object_in};
 use crate::strategy::fill::Fill::{self, Absent, Each, In, Make, With, Zero};

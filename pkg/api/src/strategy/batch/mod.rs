@@ -2,6 +2,7 @@
 
 mod cronjob;
 mod job;
+mod job_change;
 mod job_check;
 mod schedule;
 

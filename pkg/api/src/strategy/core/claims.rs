@@ -32,6 +32,7 @@ pub(in crate::strategy) static VOLUME: Row = Row {
     ],
     check: |_, errors, volume| check_volume(errors, &At { path: Path::root("spec"), object: volume.map("spec") }),
     check_update: check_volume_update,
+    warn: |volume, _| volume_warnings(volume),
     prepare_create: |cx, volume| {
         volume.insert("status".into(), json!({"phase": "Pending", "lastPhaseTransitionTime": cx.now}));
     },
@@ -44,6 +45,7 @@ pub(in crate::strategy) static CLAIM: Row = Row {
     fills: &[Make("spec", CLAIM_SPEC)],
     check: |_, errors, claim| check_claim_spec(errors, &At { path: Path::root("spec"), object: claim.map("spec") }),
     check_update: check_claim_update,
+    warn: |claim, _| claim_warnings(claim),
     prepare_create: |_, claim| {
         claim.insert("status".into(), json!({"phase": "Pending"}));
     },
@@ -79,6 +81,53 @@ fn join_sources(spec: &mut Object) {
         }
         _ => {}
     }
+}
+
+/// Annotations that have become fields.
+const OLD_ANNOTATIONS: &[(&str, &str)] = &[
+    ("volume.beta.kubernetes.io/storage-class", "deprecated since v1.8; use \"storageClassName\" attribute instead"),
+    ("volume.beta.kubernetes.io/mount-options", "deprecated since v1.31; use \"mountOptions\" attribute instead"),
+];
+
+fn annotation_warnings(object: &Object, known: &[(&str, &str)]) -> Vec<String> {
+    let own = object.map("metadata.annotations");
+    let found = known.iter().filter(|(key, _)| own.contains_key(*key));
+    found.map(|(key, text)| format!("metadata.annotations[{key}]: {text}")).collect()
+}
+
+fn claim_warnings(claim: &Object) -> Vec<String> {
+    let mut warnings = annotation_warnings(claim, OLD_ANNOTATIONS.get(..1).unwrap_or_default());
+    for list in ["requests", "limits"] {
+        let amount = claim.map("spec.resources").map(list).get("storage").and_then(quantity);
+        if let Some(amount) = amount.filter(|amount| *amount != Quantity::new(amount.value(), amount.format())) {
+            let text = amount.to_string();
+            let path = format!("spec.resources.{list}[storage]");
+            warnings.push(format!("{path}: fractional byte value {text:?} is invalid, must be an integer"));
+        }
+    }
+    warnings
+}
+
+const OLD_SOURCES: &[(&str, &str)] = &[
+    ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+    ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+    ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("storageos", "deprecated in v1.22, non-functional in v1.25+"),
+    ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+    ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
+];
+
+fn volume_warnings(volume: &Object) -> Vec<String> {
+    let mut warnings = annotation_warnings(volume, OLD_ANNOTATIONS);
+    let spec = volume.map("spec");
+    if spec.text("persistentVolumeReclaimPolicy") == "Recycle" {
+        let text = "The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic \
+                    provisioning.";
+        warnings.push(format!("spec.persistentVolumeReclaimPolicy: {text}"));
+    }
+    let old = OLD_SOURCES.iter().filter(|(field, _)| spec.has(field));
+    warnings.extend(old.map(|(field, text)| format!("spec.{field}: {text}")));
+    warnings
 }
 
 const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];

@@ -14,7 +14,6 @@ pub(in crate::strategy) static INGRESS: Row = Row {
     fills: &[Make("status", &[Make("loadBalancer", &[])])],
     check: check_ingress,
     check_create: |_, errors, ingress| {
-        const CLASS: &str = "kubernetes.io/ingress.class";
         let own = ingress.map("metadata.annotations").get(CLASS);
         if let (Some(own), Some(class)) = (own, ingress.value("spec.ingressClassName"))
             && own != class
@@ -31,8 +30,18 @@ pub(in crate::strategy) static INGRESS: Row = Row {
         }
     },
     generation: SPEC,
+    warn: |ingress, old| {
+        let annotated = ingress.map("metadata.annotations").contains_key(CLASS);
+        if old.is_none() && annotated && !ingress.has("spec.ingressClassName") {
+            return vec![format!("annotation {CLASS:?} is deprecated, please use 'spec.ingressClassName' instead")];
+        }
+        Vec::new()
+    },
     ..Row::PLAIN
 };
+
+/// How an Ingress named its class before there was a field.
+const CLASS: &str = "kubernetes.io/ingress.class";
 
 /// IngressClasses.
 pub(in crate::strategy) static INGRESS_CLASS: Row = Row {
