@@ -162,10 +162,23 @@ impl Appender {
         let written = write_all(self.segment.file.as_ref(), &self.buffer, self.end.offset.into());
         self.buffer.clear();
         self.buffer.shrink_to(1 << 20);
-        written?;
+        if let Err(error) = written {
+            self.erase(&error)?;
+            return Err(error.into());
+        }
         self.end = header.end();
         self.stamp = stamp;
         Ok(places)
+    }
+
+    /// Makes sure that what a failed write left is never taken for a batch, whatever is written there next or not at all.
+    fn erase(&self, error: &io::Error) -> Result<(), AppendError> {
+        if is_no_space(error) {
+            let (file, zeros) = (self.segment.file.as_ref(), [0; BATCH_HEADER as usize]);
+            let erased = write_all(file, &zeros, self.end.offset.into()).and_then(|()| file.sync());
+            erased.map_err(AppendError::Failed)?;
+        }
+        Ok(())
     }
 
     /// Makes everything appended durable.
@@ -178,7 +191,7 @@ impl Appender {
     }
 
     fn encode(&mut self, header: &BatchHeader, drafts: &[Draft]) -> Vec<Place> {
-        self.buffer.extend_from_slice(&header.encode());
+        self.buffer.extend_from_slice(&header.encode(self.log.id));
         let mut places: Vec<Place> = Vec::with_capacity(drafts.len());
         let mut position = self.end.plus(BATCH_HEADER);
         for draft in drafts {

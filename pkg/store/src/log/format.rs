@@ -223,7 +223,7 @@ pub(crate) fn encode_record(out: &mut Vec<u8>, position: Position, head: &Record
     out.extend_from_slice(&place.length.to_le_bytes());
     out.extend_from_slice(key);
     out.extend_from_slice(value);
-    let crc = seeded_crc(position, out.get(start + 4..).unwrap_or_default());
+    let crc = seeded_crc(position.to_u64(), out.get(start + 4..).unwrap_or_default());
     if let Some(slot) = out.get_mut(start..start + 4) {
         slot.copy_from_slice(&crc.to_le_bytes());
     }
@@ -234,7 +234,7 @@ pub(crate) fn decode_record(bytes: &[u8], position: Position) -> Result<RecordRe
     let mut fields = Fields(bytes);
     let (Some(crc), Some(length)) = (fields.u32(), fields.u32()) else { return Err("record cut short") };
     let whole = usize::try_from(length).ok().and_then(|length| bytes.get(..length)).ok_or("record cut short")?;
-    if seeded_crc(position, whole.get(4..).unwrap_or_default()) != crc {
+    if seeded_crc(position.to_u64(), whole.get(4..).unwrap_or_default()) != crc {
         return Err("record with a wrong checksum");
     }
     let mut fields = Fields(whole.get(8..).unwrap_or_default());
@@ -305,7 +305,8 @@ pub(crate) enum HeaderError {
 }
 
 impl BatchHeader {
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// The checksum is seeded with the id of the log, so that nobody who chooses a value can make it look like a batch.
+    pub(crate) fn encode(&self, log: u64) -> Vec<u8> {
         let mut out = BATCH_MAGIC.to_le_bytes().to_vec();
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.position.to_u64().to_le_bytes());
@@ -315,7 +316,7 @@ impl BatchHeader {
         for number in [self.revision, self.floor, self.reserved, 0] {
             out.extend_from_slice(&number.to_le_bytes());
         }
-        let crc = crc32fast::hash(out.get(8..).unwrap_or_default());
+        let crc = seeded_crc(log, out.get(8..).unwrap_or_default());
         if let Some(slot) = out.get_mut(4..8) {
             slot.copy_from_slice(&crc.to_le_bytes());
         }
@@ -323,11 +324,11 @@ impl BatchHeader {
     }
 
     /// The header in `bytes`, whatever position it claims. `None` when there is none.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8], log: u64) -> Option<Self> {
         let bytes = bytes.get(..64)?;
         let mut fields = Fields(bytes);
         let (magic, crc) = (fields.u32()?, fields.u32()?);
-        if magic != BATCH_MAGIC || crc32fast::hash(fields.0) != crc {
+        if magic != BATCH_MAGIC || seeded_crc(log, fields.0) != crc {
             return None;
         }
         let (position, durable) = (Position::from_u64(fields.u64()?), Position::from_u64(fields.u64()?));
@@ -337,9 +338,9 @@ impl BatchHeader {
     }
 }
 
-fn seeded_crc(position: Position, bytes: &[u8]) -> u32 {
+fn seeded_crc(seed: u64, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&position.to_u64().to_le_bytes());
+    hasher.update(&seed.to_le_bytes());
     hasher.update(bytes);
     hasher.finalize()
 }
@@ -408,7 +409,8 @@ mod tests {
         let batch =
             BatchHeader { position, durable: position, length: 9, count: 1, revision: 7, floor: 2, reserved: 90 };
         let segment = SegmentHeader { log: 77, number: 1, previous_end: position, revision: 7, floor: 2, reserved: 90 };
-        assert_eq!(BatchHeader::decode(&batch.encode()), Some(batch));
+        assert_eq!(BatchHeader::decode(&batch.encode(77), 77), Some(batch));
+        assert_eq!(BatchHeader::decode(&batch.encode(77), 78), None, "of another log");
         assert_eq!(SegmentHeader::decode(&segment.encode()), Ok(segment));
         for bit in 0..record.len() * 8 {
             let mut damaged = record.clone();
@@ -416,9 +418,9 @@ mod tests {
             assert!(decode_record(&damaged, position).is_err(), "bit {bit}");
         }
         for bit in 0..64 * 8 {
-            let mut damaged = batch.encode();
+            let mut damaged = batch.encode(77);
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(BatchHeader::decode(&damaged), None, "bit {bit}");
+            assert_eq!(BatchHeader::decode(&damaged, 77), None, "bit {bit}");
             let mut damaged = segment.encode();
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(SegmentHeader::decode(&damaged).is_err(), "bit {bit}");

@@ -86,7 +86,7 @@ impl Log {
 
     /// Starts to read at a position.
     pub(crate) fn scan(&self, from: Position) -> Option<Scan> {
-        Some(Scan::new(self.segment(from.segment)?, from.offset))
+        Some(Scan::new(self.segment(from.segment)?, self.id, from.offset))
     }
 
     /// Where to start reading to see everything from `revision` on.

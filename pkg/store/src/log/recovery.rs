@@ -11,8 +11,11 @@ use std::sync::{Arc, RwLock};
 use crate::error::Error;
 use crate::log::disk::{Disk, read_up_to, write_all};
 use crate::log::format::{BatchHeader, FORMAT, HeaderError, Position, RecordRef, SEGMENT_HEADER, SegmentHeader};
-use crate::log::scan::{Next, Scan, is_blank};
+use crate::log::scan::{Next, Scan};
 use crate::log::{Log, Segment};
+
+/// The first segment while it is made.
+const FIRST_NEW: &str = "first.new";
 
 /// The segments as found, before anything was read or changed.
 #[derive(Debug)]
@@ -55,7 +58,7 @@ pub(crate) fn find(disk: Arc<dyn Disk>, segment_size: u32) -> Result<Found, Erro
     }
     check_sequence(&segments)?;
     if segments.is_empty() {
-        judge_headless(&headless)?;
+        refuse_headless(&headless)?;
         remove(disk.as_ref(), &mut headless).map_err(explain)?;
         segments.insert(1, Arc::new(first_segment(disk.as_ref(), segment_size).map_err(explain)?));
     }
@@ -95,9 +98,11 @@ fn first_segment(disk: &dyn Disk, segment_size: u32) -> std::io::Result<Segment>
     let log = std::hash::RandomState::new().build_hasher().finish() | 1;
     let header =
         SegmentHeader { log, number: 1, previous_end: Position::default(), revision: 1, floor: 1, reserved: 1 };
-    let file = disk.create(&Segment::name(1), segment_size.into())?;
+    // It gets its name only with its header: a log whose only segment has none has lost it.
+    let file = disk.create(FIRST_NEW, segment_size.into())?;
     write_all(file.as_ref(), &header.encode(), 0)?;
     file.sync()?;
+    disk.rename(FIRST_NEW, &Segment::name(1))?;
     disk.sync_names()?;
     Ok(Segment { header, file })
 }
@@ -131,9 +136,9 @@ impl Found {
                     position = Position::new(next.number, SEGMENT_HEADER);
                 }
                 (None, None) => {
-                    judge_headless(&self.headless)?;
+                    judge_headless(&self.headless, self.log.id)?;
                     let blank = scan.rest_is_blank().map_err(|error| scan.damaged(position.offset, error))?;
-                    let torn = (!blank || self.headless_data()?).then_some("data after the end");
+                    let torn = (!blank || has_data(&self.headless)?).then_some("data after the end");
                     if torn.is_some() {
                         self.judge(scan, position, position.offset, "the end, but later data exists")?;
                     }
@@ -156,24 +161,6 @@ impl Found {
     fn judge(&self, mut scan: Scan, position: Position, offset: u32, what: &'static str) -> Result<(), Error> {
         let known = scan.knows_durable(position).map_err(|error| scan.damaged(offset, error))?;
         if known { Err(scan.damaged(offset, what)) } else { Ok(()) }
-    }
-
-    /// Whether a segment without a header holds anything: then more is gone than the start of a segment.
-    fn headless_data(&self) -> Result<bool, Error> {
-        for segment in &self.headless {
-            let file = segment.file.as_ref();
-            let size = file.size().map_err(|error| segment.damaged(0, error))?;
-            let mut chunk = vec![0; 64 * 1024];
-            let mut offset = 0;
-            while offset < size {
-                let read = read_up_to(file, &mut chunk, offset).map_err(|error| segment.damaged(0, error))?;
-                if !is_blank(chunk.get(..read).unwrap_or_default()) {
-                    return Ok(true);
-                }
-                offset += read.max(1) as u64;
-            }
-        }
-        Ok(false)
     }
 
     /// Whether batches lead from the start of its segment to `position`.
@@ -231,13 +218,32 @@ fn read_segment(
 }
 
 /// A segment whose header is gone was in use if a batch in it says that the header was durable.
-fn judge_headless(headless: &[Arc<Segment>]) -> Result<(), Error> {
+fn judge_headless(headless: &[Arc<Segment>], log: u64) -> Result<(), Error> {
     for segment in headless {
         let start = Position::new(segment.header.number, 0);
-        let mut scan = Scan::new(Arc::clone(segment), 0);
+        let mut scan = Scan::new(Arc::clone(segment), log, 0);
         if scan.knows_durable(start).map_err(|error| segment.damaged(0, error))? {
             return Err(segment.damaged(0, "the header is damaged"));
         }
     }
     Ok(())
+}
+
+/// Without any sound header, everything is lost that a segment held.
+fn refuse_headless(headless: &[Arc<Segment>]) -> Result<(), Error> {
+    match headless.first() {
+        Some(first) if has_data(headless)? => Err(first.damaged(0, "the header is damaged")),
+        _ => Ok(()),
+    }
+}
+
+/// Whether segments without a header hold anything.
+fn has_data(headless: &[Arc<Segment>]) -> Result<bool, Error> {
+    for segment in headless {
+        let mut scan = Scan::new(Arc::clone(segment), 0, 0);
+        if !scan.rest_is_blank().map_err(|error| segment.damaged(0, error))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -26,14 +26,15 @@ pub(crate) enum Next {
 #[derive(Debug)]
 pub(crate) struct Scan {
     segment: Arc<Segment>,
+    log: u64,
     offset: u32,
     window: Vec<u8>,
     window_start: u32,
 }
 
 impl Scan {
-    pub(super) fn new(segment: Arc<Segment>, offset: u32) -> Self {
-        Self { segment, offset, window: Vec::new(), window_start: 0 }
+    pub(super) fn new(segment: Arc<Segment>, log: u64, offset: u32) -> Self {
+        Self { segment, log, offset, window: Vec::new(), window_start: 0 }
     }
 
     /// Where it is.
@@ -43,12 +44,12 @@ impl Scan {
 
     /// Looks at what comes next without moving.
     pub(crate) fn peek(&mut self) -> io::Result<Next> {
-        let position = self.position();
+        let (position, log) = (self.position(), self.log);
         let bytes = self.bytes(self.offset, BATCH_HEADER)?;
         if is_blank(bytes) {
             return Ok(Next::End);
         }
-        Ok(match BatchHeader::decode(bytes) {
+        Ok(match BatchHeader::decode(bytes, log) {
             None => Next::Broken("no batch"),
             Some(header) if header.position != position => Next::Broken("a batch from elsewhere"),
             Some(header) => Next::Batch(header),
@@ -101,12 +102,13 @@ impl Scan {
     pub(crate) fn knows_durable(&mut self, known: Position) -> io::Result<bool> {
         self.offset = self.offset.next_multiple_of(ALIGNMENT);
         loop {
-            let position = self.position();
+            let (position, log) = (self.position(), self.log);
             let bytes = self.bytes(self.offset, BATCH_HEADER)?;
             if bytes.is_empty() {
                 return Ok(false);
             }
-            if BatchHeader::decode(bytes).is_some_and(|found| found.position == position && found.durable > known) {
+            if BatchHeader::decode(bytes, log).is_some_and(|found| found.position == position && found.durable > known)
+            {
                 return Ok(true);
             }
             self.offset = self.offset.saturating_add(ALIGNMENT);

@@ -280,15 +280,10 @@ impl DiskFile for SimulatedFile {
     fn sync(&self) -> io::Result<()> {
         let mut world = self.disk.world();
         if let Err(error) = world.call() {
-            // As Linux does: what could not be written is dropped, here every other sector.
+            // As Linux does: what could not be written is dropped, and the next sync will not tell.
             let content = world.files.get_mut(&self.inode).unwrap();
-            let mut cached = content.durable.clone();
-            let writes = content.pending.iter().flat_map(|change| match change {
-                Change::Write(offset, bytes) => sectors(*offset, bytes).step_by(2).collect(),
-                clear @ Change::Clear(..) => vec![clear.clone()],
-            });
-            writes.for_each(|change| change.apply(&mut cached));
-            content.cached = cached;
+            content.cached = content.durable.clone();
+            content.pending.clear();
             return Err(error);
         }
         if !world.lies {

@@ -94,6 +94,15 @@ async fn a_missing_or_headless_segment_is_refused() {
     }
 }
 
+/// Without its only header nothing of a log can be read, and that is not an empty store.
+#[tokio::test]
+async fn a_log_without_any_header_is_refused() {
+    let (mut driver, _) = ten_writes().await;
+    driver.disk.spoil(FIRST, |content| content[20] ^= 1);
+    let opened = driver.open();
+    assert!(matches!(&opened, Err(Error::Damaged { file, offset: 0, .. }) if file == FIRST), "{opened:?}");
+}
+
 #[tokio::test]
 async fn another_format_is_named() {
     let (mut driver, _) = ten_writes().await;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::engine::tests::driver::{Driver, Ending, Verdict, put};
 use crate::error::Error;
 use crate::log::simulated::Fault;
@@ -98,6 +100,65 @@ fn a_failed_sync_is_final() {
         assert_eq!(store.get(b"a").await.unwrap().unwrap().value, "1", "what was never durable is never seen");
         assert_eq!(store.revision(), 2);
     });
+}
+
+/// Linux drops what it could not write: a relaxed write that was seen is gone, though the machine never went down.
+#[test]
+fn after_a_failed_sync_no_revision_comes_again() {
+    block_on(async {
+        let mut driver = Driver::new(1);
+        driver.open().unwrap();
+        driver.store().txn(put("a", "1", Durability::Durable)).await.unwrap();
+        assert_eq!(driver.store().txn(put("b", "1", Durability::Relaxed)).await.unwrap(), Outcome::Done(3));
+        driver.disk.fail_at(2, Fault::Eio);
+        assert!(driver.store().txn(put("c", "1", Durability::Durable)).await.is_err());
+        driver.end(Ending::Kill).await.unwrap();
+        driver.forget_index();
+        driver.open().unwrap();
+        assert_lost_and_skipped(&driver).await;
+    });
+}
+
+/// The same when a torn tail is found, whenever the repair is interrupted.
+#[test]
+fn a_cut_tail_is_never_forgotten() {
+    for call in 1.. {
+        let came = block_on(async {
+            let mut driver = Driver::new(1);
+            driver.open().unwrap();
+            driver.store().txn(put("a", "1", Durability::Durable)).await.unwrap();
+            let start = driver.store().log_end();
+            driver.store().txn(put("b", "1", Durability::Relaxed)).await.unwrap();
+            driver.end(Ending::Kill).await.unwrap();
+            driver.forget_index();
+            driver.disk.spoil("00000001.log", |content| content[start + 64] ^= 1);
+            driver.disk.fail_at(call, Fault::Eio);
+            let opened = driver.open();
+            driver.end(Ending::Kill).await.unwrap();
+            let came = !driver.disk.clear_fault();
+            assert!(opened.is_err() || !came || call > 10, "call {call} failed and nobody noticed");
+            driver.forget_index();
+            driver.open().unwrap();
+            assert_lost_and_skipped(&driver).await;
+            came
+        });
+        if !came {
+            assert!(call > 8, "only {call} calls");
+            return;
+        }
+    }
+}
+
+/// `a` is there, `b` is lost, and its revision 3 is not given again.
+async fn assert_lost_and_skipped(driver: &Driver) {
+    let store = driver.store();
+    assert_eq!(store.range(Range::default()).await.unwrap().count, 1);
+    assert!(store.revision() > 3, "revision {} goes on below one that was seen", store.revision());
+    let past = store.range(Range { at: Some(3), ..Range::default() }).await;
+    assert!(matches!(past, Err(Error::Compacted { .. })), "{past:?}");
+    let watch = store.watch(Bytes::new(), Some(4)).await;
+    assert!(matches!(watch, Err(Error::Compacted { .. })), "who saw revision 3 must list again: {watch:?}");
+    assert!(store.watch(Bytes::new(), Some(3)).await.is_ok(), "who saw revision 2 need not");
 }
 
 #[test]
