@@ -6,6 +6,16 @@ pub mod authn;
 pub mod authz;
 pub mod bootstrap;
 pub mod cache;
+mod filter;
+mod metrics;
+mod pages;
 pub mod registry;
 pub mod request;
+mod serve;
+mod server;
 pub mod subresource;
+#[cfg(test)]
+mod testing;
+
+pub use pages::Pages;
+pub use server::{Access, ApiServer, Config, Error};

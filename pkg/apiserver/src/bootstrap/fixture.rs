@@ -56,7 +56,7 @@ impl Server {
         let shared: Arc<dyn Authorize> = Arc::clone(&authorizer) as _;
         let plugins = crate::admission::default_plugins(&shared, &rbac);
         let (registry, feed) = Registry::open(store, plugins, Hooks::default()).await.unwrap();
-        let (registry, readiness, shutdown) = (Arc::new(registry), Readiness::new(), Shutdown::new());
+        let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
         let mut tasks = JoinSet::new();
         let caches = feed.run(shutdown.clone());
         tasks.spawn(async move { caches.await.unwrap() });

@@ -41,7 +41,7 @@ pub enum Error {
 
 /// Carries changes from the store to the caches.
 #[derive(Debug)]
-pub(crate) struct Feed {
+pub struct Feed {
     caches: HashMap<Bytes, Arc<Cache>>,
     /// What the caches were filled with.
     loaded: Revision,

@@ -35,7 +35,7 @@ use knarr_store::{Revision, Shared};
 pub use event::{ChangeType, Event};
 pub use facts::Facts;
 pub use feed::Error as FeedError;
-pub(crate) use feed::Feed;
+pub use feed::Feed;
 pub use item::{Item, Stored};
 pub use list::{Listing, Position, Token};
 pub use selection::Selection;
@@ -90,6 +90,12 @@ impl Cache {
     #[must_use]
     pub fn peek(&self, namespace: &str, name: &str) -> Option<Arc<Item>> {
         self.read().items.get(&crate::registry::keys::object(&self.kind, namespace, name)).cloned()
+    }
+
+    /// Whether the feed that brings the changes is alive.
+    #[must_use]
+    pub fn is_fed(&self) -> bool {
+        self.progress.is_fed()
     }
 
     /// Number of objects and their size.

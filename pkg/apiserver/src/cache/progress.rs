@@ -24,6 +24,11 @@ impl Progress {
         *self.0.borrow()
     }
 
+    /// Whether there will be more.
+    pub(crate) fn is_fed(&self) -> bool {
+        self.0.has_changed().is_ok()
+    }
+
     /// Waits until everything that the store would show now has been applied.
     pub(crate) async fn current(&self, store: &Shared) -> Result<()> {
         self.reach(store.revision()).await

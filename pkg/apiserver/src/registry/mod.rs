@@ -71,14 +71,20 @@ impl Registry {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub(crate) async fn open(
+    pub async fn open(
         store: Shared,
         admission: Vec<Arc<dyn Admission>>,
         hooks: Hooks,
-    ) -> Result<(Self, Feed), crate::cache::FeedError> {
+    ) -> Result<(Arc<Self>, Feed), crate::cache::FeedError> {
         let feed = Feed::open(&store, Resources::stored_kinds()).await?;
         let resources = ArcSwap::from_pointee(Resources::builtin(&feed.caches(), &hooks));
-        Ok((Self { store, resources, admission }, feed))
+        Ok((Arc::new(Self { store, resources, admission }), feed))
+    }
+
+    /// Whether the caches follow the store.
+    #[must_use]
+    pub fn is_fed(&self) -> bool {
+        self.resources.load().iter().filter_map(|resource| resource.cache.as_ref()).all(|cache| cache.is_fed())
     }
 
     /// All resources as they are now.

@@ -59,6 +59,7 @@ pub struct Resources {
     by_name: HashMap<String, HashMap<String, Arc<Resource>>>,
     /// In the order of discovery.
     all: Vec<Arc<Resource>>,
+    kinds: Vec<KindRef>,
 }
 
 impl Resources {
@@ -88,6 +89,7 @@ impl Resources {
         let resource = Arc::new(resource);
         let group = self.by_name.entry(resource.kind.group.to_string()).or_default();
         group.insert(resource.kind.plural.to_string(), resource.clone());
+        self.kinds.push(resource.kind.clone());
         self.all.push(resource);
     }
 
@@ -95,6 +97,12 @@ impl Resources {
     #[must_use]
     pub fn find(&self, group: &str, plural: &str) -> Option<&Arc<Resource>> {
         self.by_name.get(group)?.get(plural)
+    }
+
+    /// Their rows, in the order of discovery.
+    #[must_use]
+    pub fn kinds(&self) -> &[KindRef] {
+        &self.kinds
     }
 
     /// All of them, in the order of discovery.

@@ -1,13 +1,13 @@
 //! What is known about a request while it is served.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use knarr_api::user::UserInfo;
 
 use super::RequestInfo;
 
 /// What is known about a request once it has been authenticated. Handlers, admission and hooks get it by reference.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestContext {
     /// Who asks, after impersonation.
     pub user: UserInfo,
@@ -60,9 +60,9 @@ pub enum FieldValidation {
     Strict,
 }
 
-/// Collects the texts of `Warning:` headers; each text once, at most so many bytes as upstream sends.
-#[derive(Debug, Default)]
-pub struct Warnings(Mutex<Vec<String>>);
+/// Collects the texts of `Warning:` headers; each text once, at most so many bytes as upstream sends. Clones share the texts.
+#[derive(Clone, Debug, Default)]
+pub struct Warnings(Arc<Mutex<Vec<String>>>);
 
 /// Upstream's limit for all warnings of an answer together (`k8s.io/apiserver/pkg/endpoints/filters/warning.go`).
 const MAX_TOTAL: usize = 4 * 1024;

@@ -77,6 +77,11 @@ impl<'a> Query<'a> {
     }
 }
 
+fn check_dry_run(given: &[String]) -> Result<()> {
+    let unsupported = |other| format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"");
+    given.iter().find(|value| *value != "All").map_or(Ok(()), |other| Err(Status::bad_request(unsupported(other))))
+}
+
 /// How the answer to a list relates to the revision that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VersionMatch {
@@ -273,8 +278,28 @@ impl DeleteOptions {
         })
     }
 
+    /// Reads the body's form of the options.
+    ///
+    /// # Errors
+    /// For malformed values and for a body that is something else.
+    pub fn from_body(value: serde_json::Value) -> Result<Self> {
+        let kind = value.get("kind").and_then(serde_json::Value::as_str).unwrap_or("DeleteOptions");
+        if kind != "DeleteOptions" {
+            let text = format!("decoded object cannot be converted to DeleteOptions: it is a {kind}");
+            return Err(Status::bad_request(text));
+        }
+        let policy = value.get("propagationPolicy").and_then(serde_json::Value::as_str);
+        if let Some(other) = policy.filter(|policy| !matches!(*policy, "Orphan" | "Background" | "Foreground")) {
+            return Err(Self::bad_policy(other));
+        }
+        let options: Self = serde_json::from_value(value)
+            .map_err(|error| Status::bad_request(format!("unable to read DeleteOptions: {error}")))?;
+        check_dry_run(&options.dry_run)?;
+        Ok(options)
+    }
+
     /// 422 for a policy that does not exist.
-    pub(crate) fn bad_policy(given: &str) -> Status {
+    fn bad_policy(given: &str) -> Status {
         let text = format!(
             "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: {given:?}: \
              supported values: \"Background\", \"Foreground\", \"Orphan\", \"nil\""

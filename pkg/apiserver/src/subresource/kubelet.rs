@@ -102,7 +102,7 @@ fn address(node: &Object) -> Result<(IpAddr, u16)> {
 impl Subresource for Forwarding {
     async fn serve(&self, call: Call<'_>, mut request: Request<Body>) -> Result<Response> {
         let info = &call.cx.info;
-        let pod = call.registry.get(call.kind, &info.namespace, &info.name).await?;
+        let pod = call.registry.get(&call.resource.kind, &info.namespace, &info.name).await?;
         let node_name = pod.text("spec.nodeName");
         if node_name.is_empty() {
             return Err(Status::bad_request(format!("pod {} does not have a host assigned", pod.name())));
@@ -237,9 +237,12 @@ async fn refusal(answer: Response, call: &Call<'_>, name: &str) -> Status {
         StatusCode::BAD_REQUEST => Status::bad_request(text),
         StatusCode::INTERNAL_SERVER_ERROR => Status::internal(text),
         StatusCode::NOT_FOUND => {
-            let message =
-                format!("the server could not find the requested resource ( {} {name})", call.kind.qualified());
-            Status::failure(404, "NotFound", if text.is_empty() { message } else { text }).about(call.kind, name)
+            let message = format!(
+                "the server could not find the requested resource ( {} {name})",
+                call.resource.kind.qualified()
+            );
+            Status::failure(404, "NotFound", if text.is_empty() { message } else { text })
+                .about(&call.resource.kind, name)
         }
         other => Status::failure(
             other.as_u16(),

@@ -9,12 +9,11 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::response::Response;
 use http::Request;
-use knarr_api::kind::KindRef;
 use knarr_api::status::Result;
 
 pub use kubelet::Kubelets;
 
-use crate::registry::Registry;
+use crate::registry::{Registry, Resource};
 use crate::request::RequestContext;
 
 /// A request for a subresource, authenticated and authorized.
@@ -24,8 +23,8 @@ pub struct Call<'a> {
     pub cx: &'a RequestContext,
     /// Where objects are.
     pub registry: &'a Arc<Registry>,
-    /// The parent's kind.
-    pub kind: &'a KindRef,
+    /// The parent.
+    pub resource: &'a Arc<Resource>,
 }
 
 /// What answers requests for one subresource of one kind. `call.cx.info` has verb, namespace, name and the rest of the path.
@@ -38,5 +37,31 @@ pub trait Subresource: Send + Sync {
     async fn serve(&self, call: Call<'_>, request: Request<Body>) -> Result<Response>;
 }
 
-/// All of them, by group, plural and name: `("", "pods", "log")`.
-pub type Subresources = HashMap<(&'static str, &'static str, &'static str), Arc<dyn Subresource>>;
+/// All of them, by group, plural and name: `("", "pods", "log")`. The empty name is the resource itself, for those that are
+/// not stored: reviews.
+#[derive(Clone, Default)]
+pub struct Subresources(HashMap<(&'static str, &'static str, &'static str), Arc<dyn Subresource>>);
+
+impl Subresources {
+    /// Adds one.
+    pub fn insert(&mut self, at: (&'static str, &'static str, &'static str), subresource: Arc<dyn Subresource>) {
+        self.0.insert(at, subresource);
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn find<'a>(&'a self, group: &'a str, plural: &'a str, name: &'a str) -> Option<&'a Arc<dyn Subresource>> {
+        self.0.get(&(group, plural, name))
+    }
+}
+
+impl std::fmt::Debug for Subresources {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Adds the subresources that need nothing but the registry.
+pub(crate) fn with_builtin(subresources: Subresources) -> Subresources {
+    subresources
+}

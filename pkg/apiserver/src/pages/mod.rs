@@ -1,0 +1,101 @@
+//! What is served beside resources: discovery, OpenAPI, health, figures, version.
+
+mod discovery;
+mod health;
+mod version;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{Method, Request, StatusCode, header};
+use knarr_api::Status;
+use knarr_api::status::Result;
+
+use crate::metrics;
+use crate::request::{Query, RequestContext};
+use crate::serve::media::Media;
+use crate::serve::{answer, encode};
+use crate::server::Server;
+
+/// Pages that others bring, by path.
+#[derive(Clone, Default)]
+pub struct Pages(BTreeMap<&'static str, Arc<dyn Fn() -> Response + Send + Sync>>);
+
+impl std::fmt::Debug for Pages {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Pages {
+    /// Adds a page.
+    #[must_use]
+    pub fn with(mut self, path: &'static str, page: impl Fn() -> Response + Send + Sync + 'static) -> Self {
+        self.0.insert(path, Arc::new(page));
+        self
+    }
+}
+
+impl Server {
+    /// Answers a request for something that is no resource.
+    pub(crate) fn page(&self, cx: &RequestContext, request: &Request<Body>) -> Result<Response> {
+        let path = cx.info.path.trim_end_matches('/');
+        if let Some(page) = self.pages.0.get(path) {
+            return Ok(page());
+        }
+        let parts: Vec<&str> = path.split('/').skip(1).collect();
+        let page = match parts.as_slice() {
+            [] => self.index(request)?,
+            [check @ ("healthz" | "livez" | "readyz"), rest @ ..] => self.health(check, rest, request)?,
+            ["metrics"] => metrics::page(self).map_err(Status::internal)?.into_response(),
+            ["version"] => self.json(request, &version::info())?,
+            ["api" | "apis", ..] => self.discovery(&parts, request)?,
+            _ => return Err(Status::no_such_path()),
+        };
+        if matches!(*request.method(), Method::GET | Method::HEAD) {
+            Ok(page)
+        } else {
+            Err(Status::method_not_allowed())
+        }
+    }
+
+    /// `/`: where to go from here.
+    fn index(&self, request: &Request<Body>) -> Result<Response> {
+        let mut paths: Vec<String> =
+            ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/readyz", "/version"]
+                .map(Into::into)
+                .into();
+        for resource in self.api.registry.resources().iter().filter(|resource| !resource.kind.group.is_empty()) {
+            let kind = &resource.kind;
+            paths.push(format!("/apis/{}", kind.group));
+            paths.extend(kind.versions.iter().map(|version| format!("/apis/{}/{}", kind.group, version.name)));
+        }
+        paths.extend(self.pages.0.keys().map(|path| (*path).to_owned()));
+        paths.sort();
+        paths.dedup();
+        self.json(request, &serde_json::json!({"paths": paths}))
+    }
+
+    fn json(&self, request: &Request<Body>, value: &impl serde::Serialize) -> Result<Response> {
+        let query = Query::new(request.uri().query().unwrap_or_default());
+        let media = Media::accepted(request.headers(), query.get("pretty").as_deref())?;
+        Ok(answer(StatusCode::OK, media.format, encode::render(value, media)?))
+    }
+}
+
+/// An answer whose content has an `ETag`: 304 when the client has it already.
+fn with_etag(request: &Request<Body>, mut response: Response, etag: &str) -> Response {
+    let quoted = format!("\"{etag}\"");
+    let known = request.headers().get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    if known.flat_map(|value| value.split(',')).any(|tag| tag.trim().trim_start_matches("W/") == quoted) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = Body::empty();
+    }
+    if let Ok(value) = quoted.parse() {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    response.headers_mut().insert(header::VARY, http::HeaderValue::from_static("Accept"));
+    response
+}

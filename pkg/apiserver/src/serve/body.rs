@@ -1,0 +1,150 @@
+//! Bodies of requests.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body_util::{BodyExt, Limited};
+use knarr_api::kind::{Kind, Version};
+use knarr_api::object::Meta;
+use knarr_api::schema::{self, decode};
+use knarr_api::status::Result;
+use knarr_api::{Object, Status};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::media::{self, Format};
+use crate::request::{FieldValidation, RequestContext};
+
+/// Largest body: upstream's `MaxRequestBodyBytes`.
+const MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// Reads a whole body.
+///
+/// # Errors
+/// 413 when it is too large, 400 when it does not arrive.
+pub(crate) async fn read(body: Body) -> Result<Bytes> {
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Status::too_large(MAX_BODY)),
+        Err(error) => Err(Status::bad_request(format!("unable to read the request's body: {error}"))),
+    }
+}
+
+/// Reads an object of `kind` in `version` from a body: JSON or YAML, checked against the schema.
+///
+/// # Errors
+/// 400 with upstream's text when it is malformed, 415 for other formats.
+pub(crate) fn object(
+    cx: &RequestContext,
+    headers: &HeaderMap,
+    bytes: &[u8],
+    kind: &Kind,
+    version: &Version,
+) -> Result<Object> {
+    let api_version = kind.api_version(&version.name);
+    typed(cx, headers, bytes, (&api_version, &kind.kind), &version.schema)
+}
+
+/// Reads an object of a type that need not be a row of its own, such as a `Scale` or an `Eviction`.
+///
+/// # Errors
+/// As [`object`].
+pub(crate) fn typed(
+    cx: &RequestContext,
+    headers: &HeaderMap,
+    bytes: &[u8],
+    expected: (&str, &str),
+    schema: &str,
+) -> Result<Object> {
+    let kind = expected.1;
+    let unrecognized = |why: &dyn std::fmt::Display| {
+        Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"))
+    };
+    let ty = schema::root(schema);
+    let decoded = match (media::body_format(headers)?, ty) {
+        (Format::Json, Some(ty)) => decode::from_slice(bytes, ty),
+        (Format::Json, None) => {
+            let object: Object = serde_json::from_slice(bytes).map_err(|error| unrecognized(&error))?;
+            Ok(decode::Decoded { object, strict: Vec::new() })
+        }
+        (Format::Yaml, ty) => match (yaml(bytes).map_err(|error| unrecognized(&error))?, ty) {
+            (value, Some(ty)) => decode::from_value(value, ty),
+            (Value::Object(object), None) => Ok(decode::Decoded { object, strict: Vec::new() }),
+            (_, None) => return Err(unrecognized(&"not an object")),
+        },
+    };
+    let decoded = decoded.map_err(|error| match error {
+        decode::Error::Syntax(_) => unrecognized(&error),
+        decode::Error::Type(why) => unhandled(expected, &why),
+    })?;
+    check_type(&decoded.object, expected)?;
+    strict(cx, decoded.strict, |why| unhandled(expected, why))?;
+    let mut object = decoded.object;
+    object.insert("apiVersion".into(), expected.0.into());
+    object.insert("kind".into(), expected.1.into());
+    Ok(object)
+}
+
+/// Warns of unknown and duplicate fields, or refuses them, as the request wishes.
+///
+/// # Errors
+/// What `refuse` makes of them.
+pub(crate) fn strict(cx: &RequestContext, found: Vec<String>, refuse: impl Fn(&str) -> Status) -> Result<()> {
+    match cx.options.field_validation {
+        FieldValidation::Ignore => Ok(()),
+        FieldValidation::Warn => {
+            found.into_iter().for_each(|text| cx.warnings.add(text));
+            Ok(())
+        }
+        FieldValidation::Strict => decode::strict_error(&found).map_or(Ok(()), |why| Err(refuse(&why))),
+    }
+}
+
+/// `Pod in version "v1" cannot be handled as a Pod: ...`
+fn unhandled((api_version, kind): (&str, &str), why: &str) -> Status {
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
+}
+
+/// An object may leave out its type, but not name another one.
+fn check_type(object: &Object, (api_version, kind): (&str, &str)) -> Result<()> {
+    let given = (object.str_at(&["apiVersion"]), object.str_at(&["kind"]));
+    if !given.1.is_empty() && given.1 != kind {
+        let version = given.0.rsplit('/').next().unwrap_or_default();
+        let text = format!("{} in version {version:?} cannot be handled as a {kind}: it is of another kind", given.1);
+        return Err(Status::bad_request(text));
+    }
+    if !given.0.is_empty() && given.0 != api_version {
+        let text = format!(
+            "the API version in the data ({}) does not match the expected API version ({api_version})",
+            given.0
+        );
+        return Err(Status::bad_request(text));
+    }
+    Ok(())
+}
+
+/// YAML 1.2 with the octal numbers of 1.1, which file modes are written in.
+pub(crate) fn yaml(bytes: &[u8]) -> Result<Value, serde_saphyr::Error> {
+    let options = serde_saphyr::options! {
+        legacy_octal_numbers: true,
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+    };
+    serde_saphyr::from_slice_with_options(bytes, options)
+}
+
+/// Reads an options object that a body may hold, such as `DeleteOptions`; `None` for an empty body.
+///
+/// # Errors
+/// 400 when it is malformed.
+pub(crate) fn options<T: for<'de> Deserialize<'de>>(headers: &HeaderMap, bytes: &[u8]) -> Result<Option<T>> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
+    let malformed = |error: &dyn std::fmt::Display| Status::bad_request(format!("unable to read options: {error}"));
+    let value = match media::body_format(headers)? {
+        Format::Json => serde_json::from_slice(bytes).map_err(|error| malformed(&error))?,
+        Format::Yaml => yaml(bytes).map_err(|error| malformed(&error))?,
+    };
+    serde_json::from_value(value).map(Some).map_err(|error| malformed(&error))
+}
