@@ -11,6 +11,7 @@ mod metrics;
 mod pages;
 pub mod registry;
 pub mod request;
+pub mod reviews;
 mod serve;
 mod server;
 pub mod subresource;

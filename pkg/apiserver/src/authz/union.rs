@@ -20,6 +20,21 @@ pub struct ClusterAuthorizer {
     pub rbac: Arc<Rbac>,
 }
 
+impl ClusterAuthorizer {
+    /// An authorizer that knows no objects yet: see [`ClusterAuthorizer::feed`].
+    #[must_use]
+    pub fn new() -> Self {
+        let node = NodeAuthorizer::new(crate::bootstrap::rbac::node_rules());
+        Self { node: Arc::new(node), rbac: Arc::default() }
+    }
+}
+
+impl Default for ClusterAuthorizer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[async_trait]
 impl Authorize for ClusterAuthorizer {
     async fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
@@ -125,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn masters_may_all_and_others_hear_all_reasons() {
-        let authorizer = ClusterAuthorizer { node: Arc::new(NodeAuthorizer::new(Vec::new())), rbac: Arc::default() };
+        let authorizer = ClusterAuthorizer::new();
         let info = info("GET", "/api/v1/nodes");
         let decide = |user: UserInfo| {
             let (authorizer, info) = (&authorizer, &info);

@@ -11,8 +11,7 @@ use knarr_base::readiness::Readiness;
 use knarr_pki::{ClusterPki, Names};
 use tokio::task::JoinSet;
 
-use super::{Bootstrap, Settings, rbac};
-use crate::authz::node::NodeAuthorizer;
+use super::{Bootstrap, Settings};
 use crate::authz::{Attributes, Authorize, ClusterAuthorizer};
 use crate::registry::{Hooks, Registry};
 use crate::request::RequestInfo;
@@ -50,11 +49,9 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) async fn start(directory: &Path) -> Self {
         let store = knarr_store::LogStore::open(directory, knarr_store::Options::default()).unwrap();
-        let rbac = Arc::default();
-        let node = Arc::new(NodeAuthorizer::new(rbac::node_rules()));
-        let authorizer = Arc::new(ClusterAuthorizer { node, rbac: Arc::clone(&rbac) });
+        let authorizer = Arc::new(ClusterAuthorizer::new());
         let shared: Arc<dyn Authorize> = Arc::clone(&authorizer) as _;
-        let plugins = crate::admission::default_plugins(&shared, &rbac);
+        let plugins = crate::admission::default_plugins(&shared, &authorizer.rbac);
         let (registry, feed) = Registry::open(store, plugins, Hooks::default()).await.unwrap();
         let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
         let mut tasks = JoinSet::new();
