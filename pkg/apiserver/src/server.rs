@@ -17,7 +17,7 @@ use crate::authz::Authorize;
 use crate::cache::{Feed, FeedError};
 use crate::filter::{self, InFlight};
 use crate::metrics::Metrics;
-use crate::pages::Pages;
+use crate::pages::{Documents, Pages};
 use crate::registry::Registry;
 use crate::request::RequestContext;
 use crate::serve::Api;
@@ -68,6 +68,7 @@ pub(crate) struct Server {
     pub(crate) access: Access,
     pub(crate) api: Api,
     pub(crate) pages: Pages,
+    pub(crate) documents: Documents,
     pub(crate) inflight: InFlight,
     pub(crate) metrics: Metrics,
 }
@@ -75,7 +76,7 @@ pub(crate) struct Server {
 impl Server {
     /// Answers an authorized request.
     pub(crate) async fn dispatch(&self, cx: &RequestContext, request: Request<Body>) -> Result<Response> {
-        if cx.info.is_resource { self.api.serve(cx, request).await } else { self.page(cx, &request) }
+        if cx.info.is_resource { self.api.serve(cx, request).await } else { self.page(cx, request).await }
     }
 }
 
@@ -124,6 +125,7 @@ impl ApiServer {
             access,
             api: Api { registry, subresources, drain: Shutdown::new() },
             pages,
+            documents: Documents::default(),
             metrics: Metrics::default(),
         }))
     }

@@ -53,7 +53,7 @@ pub(crate) async fn answer(server: Arc<Server>, request: Request<Body>) -> Respo
     let answered = guarded.await.unwrap_or_else(|_| Err(panicked(&info)));
 
     let mut response = answered.unwrap_or_else(|status| answer_status(&status, media));
-    if gzip && response.status() == StatusCode::OK {
+    if gzip && response.status() == StatusCode::OK && !response.headers().contains_key(header::CONTENT_ENCODING) {
         response = compress::gzip(response);
     }
     add_headers(response.headers_mut(), &audit_id, &warnings);
@@ -132,7 +132,7 @@ fn error_media(headers: &HeaderMap) -> Media {
     Media { form: Form::Full, ..Media::accepted(headers, None).unwrap_or(fallback) }
 }
 
-fn accepts_gzip(headers: &HeaderMap) -> bool {
+pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
     accepted.split(',').any(|coding| coding.split(';').next().is_some_and(|name| name.trim() == "gzip"))
 }

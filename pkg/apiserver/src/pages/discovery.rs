@@ -69,5 +69,5 @@ fn aggregated(request: &Request<Body>, document: &Value, version: &str) -> Resul
     let content_type = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
     response.headers_mut().insert(header::CONTENT_TYPE, content_type.parse().map_err(Status::internal)?);
     response.headers_mut().insert(header::CACHE_CONTROL, http::HeaderValue::from_static("public"));
-    Ok(with_etag(request, response, &etag))
+    Ok(with_etag(request.headers(), response, &etag))
 }

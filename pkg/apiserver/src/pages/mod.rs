@@ -2,6 +2,7 @@
 
 mod discovery;
 mod health;
+mod openapi;
 mod version;
 
 use std::collections::BTreeMap;
@@ -9,9 +10,11 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use knarr_api::Status;
 use knarr_api::status::Result;
+
+pub(crate) use openapi::Documents;
 
 use crate::metrics;
 use crate::request::{Query, RequestContext};
@@ -38,35 +41,49 @@ impl Pages {
     }
 }
 
+/// The first segments of the paths that only this module serves.
+const PAGES: [&str; 8] = ["api", "apis", "healthz", "livez", "metrics", "openapi", "readyz", "version"];
+
 impl Server {
     /// Answers a request for something that is no resource.
-    pub(crate) fn page(&self, cx: &RequestContext, request: &Request<Body>) -> Result<Response> {
+    pub(crate) async fn page(&self, cx: &RequestContext, request: Request<Body>) -> Result<Response> {
         let path = cx.info.path.trim_end_matches('/');
-        if let Some(page) = self.pages.0.get(path) {
+        let parts: Vec<&str> = path.split('/').skip(1).collect();
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let page = self.pages.0.get(path);
+        if !is_read && (page.is_some() || PAGES.contains(&parts.first().copied().unwrap_or_default())) {
+            return Err(Status::method_not_allowed());
+        }
+        if let Some(page) = page {
             return Ok(page());
         }
-        let parts: Vec<&str> = path.split('/').skip(1).collect();
-        let page = match parts.as_slice() {
-            [] => self.index(request)?,
-            [check @ ("healthz" | "livez" | "readyz"), rest @ ..] => self.health(check, rest, request)?,
-            ["metrics"] => metrics::page(self).map_err(Status::internal)?.into_response(),
-            ["version"] => self.json(request, &version::info())?,
-            ["api" | "apis", ..] => self.discovery(&parts, request)?,
-            _ => return Err(Status::no_such_path()),
-        };
-        if matches!(*request.method(), Method::GET | Method::HEAD) {
-            Ok(page)
-        } else {
-            Err(Status::method_not_allowed())
+        match parts.as_slice() {
+            [] => self.index(&request),
+            [check @ ("healthz" | "livez" | "readyz"), rest @ ..] => self.health(check, rest, &request),
+            ["metrics"] => Ok(metrics::page(self).map_err(Status::internal)?.into_response()),
+            ["version"] => self.json(&request, &version::info()),
+            ["api" | "apis", ..] => self.discovery(&parts, &request),
+            ["openapi", rest @ ..] => self.openapi(rest, request).await,
+            _ => Err(Status::no_such_path()),
         }
     }
 
     /// `/`: where to go from here.
     fn index(&self, request: &Request<Body>) -> Result<Response> {
-        let mut paths: Vec<String> =
-            ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/readyz", "/version"]
-                .map(Into::into)
-                .into();
+        let mut paths: Vec<String> = [
+            "/api",
+            "/api/v1",
+            "/apis",
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/readyz",
+            "/version",
+        ]
+        .map(Into::into)
+        .into();
         for resource in self.api.registry.resources().iter().filter(|resource| !resource.kind.group.is_empty()) {
             let kind = &resource.kind;
             paths.push(format!("/apis/{}", kind.group));
@@ -86,9 +103,9 @@ impl Server {
 }
 
 /// An answer whose content has an `ETag`: 304 when the client has it already.
-fn with_etag(request: &Request<Body>, mut response: Response, etag: &str) -> Response {
+fn with_etag(headers: &HeaderMap, mut response: Response, etag: &str) -> Response {
     let quoted = format!("\"{etag}\"");
-    let known = request.headers().get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     if known.flat_map(|value| value.split(',')).any(|tag| tag.trim().trim_start_matches("W/") == quoted) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.body_mut() = Body::empty();

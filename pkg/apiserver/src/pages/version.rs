@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+/// The version of Kubernetes that is served.
+pub(super) const RELEASE: &str = "v1.35.4";
+
 /// The version of Kubernetes that is served, with knarr's own behind the plus sign: clients parse the first part.
 const GIT_VERSION: &str = concat!("v1.35.4+knarr", env!("CARGO_PKG_VERSION"));
 

@@ -28,6 +28,18 @@ impl Registry {
     /// # Errors
     /// 404, 409 when a precondition does not hold, 403 when admission refuses.
     pub async fn delete(&self, write: &Write<'_>, options: &DeleteOptions) -> Result<Deletion> {
+        self.guaranteed_delete(write, options, true).await
+    }
+
+    /// Like [`Registry::delete`], without asking admission: for what an admitted request of another kind leads to.
+    ///
+    /// # Errors
+    /// 404, 409 when a precondition does not hold.
+    pub async fn remove(&self, write: &Write<'_>, options: &DeleteOptions) -> Result<Deletion> {
+        self.guaranteed_delete(write, options, false).await
+    }
+
+    async fn guaranteed_delete(&self, write: &Write<'_>, options: &DeleteOptions, admit: bool) -> Result<Deletion> {
         plan::check(options)?;
         let key = keys::object(&write.resource.stored, write.namespace, write.name);
         let mut current = self.current(write, &key).await?;
@@ -37,8 +49,10 @@ impl Registry {
             if let Some(preconditions) = &options.preconditions {
                 preconditions.check(&write.resource.kind, &old)?;
             }
-            self.mutate(write, Operation::Delete, None, Some(&old)).await?;
-            self.admit(write, Operation::Delete, None, Some(&old)).await?;
+            if admit {
+                self.mutate(write, Operation::Delete, None, Some(&old)).await?;
+                self.admit(write, Operation::Delete, None, Some(&old)).await?;
+            }
             let guard = Guard::Unchanged(key.clone(), existing.revision);
             let (op, companions, bytes, deletion): (_, _, _, fn(Stored) -> Deletion) =
                 match plan::plan(write.resource, &old, options, jiff::Timestamp::now()) {

@@ -58,6 +58,35 @@ impl Registry {
         self.guaranteed_update(write, change, true).await
     }
 
+    /// Changes an object without asking its kind or admission: for what the server itself does to it, on behalf of a
+    /// request that has been admitted.
+    ///
+    /// # Errors
+    /// 404, and what `change` says.
+    pub async fn rewrite(&self, write: &Write<'_>, change: &mut ChangeFn<'_>) -> Result<Stored> {
+        let key = keys::object(&write.resource.stored, write.namespace, write.name);
+        let mut current = self.current(write, &key).await?;
+        for _ in 0..ATTEMPTS {
+            let existing = current.ok_or_else(|| Status::not_found(&write.resource.kind, write.name))?;
+            let old = existing.object(&write.resource.stored)?;
+            let new = change(&old)?;
+            if new == old || write.dry_run() {
+                return Ok(existing);
+            }
+            let bytes = encode(&new)?;
+            let guard = Guard::Unchanged(key.clone(), existing.revision);
+            let op = Op::Put(key.clone(), bytes.clone());
+            match self.commit(write, guard, op, super::Companions::default()).await? {
+                Commit::Done(revision) => return Ok(Stored { bytes, revision }),
+                Commit::Lost(found) => {
+                    current = found.map(|entry| Stored { bytes: entry.value, revision: entry.mod_revision });
+                }
+                Commit::CompanionLost => current = Some(existing),
+            }
+        }
+        Err(write.exhausted())
+    }
+
     async fn guaranteed_update(
         &self,
         write: &Write<'_>,

@@ -66,7 +66,8 @@ impl Api {
         if let Some(own) = self.subresources.find(&info.group, &info.resource, &info.subresource) {
             return own.serve(Call { cx, registry: &self.registry, resource: &resource }, request).await;
         }
-        if !matches!(&*info.subresource, "" | "status") {
+        // What is left has the parent's own form: `status`, `approval`, `finalize`. The strategy says what of it counts.
+        if kind.subresource(&info.subresource).is_some_and(|subresource| subresource.body.is_some()) {
             return Err(Status::no_such_path());
         }
         let encoder = encoder(&resource, &request, &info.version)?;

@@ -1,6 +1,9 @@
 //! Subresources that do something of their own: everything but `status`, which the generic registry does.
 
+mod binding;
+mod eviction;
 mod kubelet;
+mod scale;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,11 +16,11 @@ use knarr_api::status::Result;
 
 pub use kubelet::Kubelets;
 
-use crate::registry::{Registry, Resource};
+use crate::registry::{Registry, Resource, Write};
 use crate::request::RequestContext;
 
 /// A request for a subresource, authenticated and authorized.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     /// User, path, options, warnings.
     pub cx: &'a RequestContext,
@@ -25,6 +28,15 @@ pub struct Call<'a> {
     pub registry: &'a Arc<Registry>,
     /// The parent.
     pub resource: &'a Arc<Resource>,
+}
+
+impl<'a> Call<'a> {
+    /// A write of the parent.
+    #[must_use]
+    pub fn write(&self, subresource: Option<&'a str>) -> Write<'a> {
+        let namespace = if self.resource.kind.namespaced { &*self.cx.info.namespace } else { "" };
+        Write { cx: self.cx, resource: self.resource, namespace, name: &self.cx.info.name, subresource }
+    }
 }
 
 /// What answers requests for one subresource of one kind. `call.cx.info` has verb, namespace, name and the rest of the path.
@@ -62,6 +74,12 @@ impl std::fmt::Debug for Subresources {
 }
 
 /// Adds the subresources that need nothing but the registry.
-pub(crate) fn with_builtin(subresources: Subresources) -> Subresources {
+pub(crate) fn with_builtin(mut subresources: Subresources) -> Subresources {
+    subresources.insert(("", "pods", "binding"), Arc::new(binding::Binding));
+    subresources.insert(("", "bindings", ""), Arc::new(binding::Binding));
+    subresources.insert(("", "pods", "eviction"), Arc::new(eviction::Eviction));
+    for (group, plural) in scale::WORKLOADS {
+        subresources.insert((group, plural, "scale"), Arc::new(scale::Scale));
+    }
     subresources
 }
