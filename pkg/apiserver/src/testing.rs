@@ -108,6 +108,7 @@ impl Fixture {
         assert!(feed.await.unwrap_err().is_cancelled());
         drop((server, registry));
         store.close().await.unwrap();
+        drop(store);
         Self::open(directory, Config::default(), Hooks::default()).await
     }
 
@@ -147,8 +148,13 @@ impl Fixture {
 
     /// The events of a watch, as they come.
     pub(crate) async fn watch(&self, path: &str) -> Lines {
-        let response = self.send(request(Method::GET, path, "", Body::empty())).await;
-        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        self.lines(request(Method::GET, path, "", Body::empty())).await
+    }
+
+    /// The lines of an answer, as they come.
+    pub(crate) async fn lines(&self, request: Request<Body>) -> Lines {
+        let response = self.send(request).await;
+        assert_eq!(response.status(), StatusCode::OK);
         Lines { body: response.into_body(), buffer: Vec::new() }
     }
 }

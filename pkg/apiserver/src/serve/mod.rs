@@ -63,6 +63,11 @@ impl Api {
             return Err(if has_name { Status::no_such_path() } else { Status::method_not_allowed() });
         }
         check_verb(&resource, &info.subresource, &info.verb)?;
+        let one_at_a_time = matches!(&*info.verb, "update" | "patch");
+        let named_by_its_body = info.verb == "create" && info.subresource.is_empty();
+        if (one_at_a_time && info.name.is_empty()) || (named_by_its_body && !info.name.is_empty()) {
+            return Err(Status::method_not_allowed());
+        }
         if let Some(own) = self.subresources.find(&info.group, &info.resource, &info.subresource) {
             return own.serve(Call { cx, registry: &self.registry, resource: &resource }, request).await;
         }
