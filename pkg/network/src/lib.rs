@@ -9,7 +9,7 @@
 //! * [`lb`]: MetalLB's kinds: the allocator of addresses (server) and their announcement on the LAN (node).
 //! * [`reset`]: removes every object that any of them made.
 //!
-//! Below them: [`netlink`], [`nft`], [`packet`].
+//! [`Network`] is all of it on a node. Below: [`netlink`], [`nft`], [`packet`].
 //!
 //! Every object in the kernel carries a name that starts with `knarr` ([`names`]); that is how a restarted process finds
 //! its own, and how [`reset`] removes them all.
@@ -18,16 +18,20 @@ pub mod addr;
 mod bridge;
 pub mod cni;
 mod error;
+pub mod lb;
 pub mod names;
 pub mod netlink;
+mod network;
 pub mod nft;
 pub mod node;
+pub mod packet;
 mod reset;
 pub mod service;
 mod sysctl;
 
 pub use addr::{Cidr, Family};
 pub use error::Error;
+pub use network::{Config, Network};
 pub use reset::reset;
 
 /// The result of everything that touches the kernel.

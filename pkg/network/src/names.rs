@@ -18,14 +18,14 @@ pub const NODE_TABLE: &str = "knarr-node";
 /// Tables of this name hold the `hostPort`s of pods.
 pub const HOST_PORT_TABLE: &str = "knarr-hostport";
 
-/// Tables of this name guard load-balancer addresses.
+/// The table of this name limits where load-balancer addresses are answered for.
 pub const LB_TABLE: &str = "knarr-lb";
 
 /// `rtm_protocol` of our routes and `IFA_PROTO` of our IPv6 addresses: a number that nobody else uses (see `/etc/iproute2/rt_protos`), since routes have no names.
 pub const ROUTE_PROTOCOL: u8 = 0x4b;
 
 /// All tables: the family and the name of each.
-pub const TABLES: [(&str, &str); 9] = [
+pub const TABLES: [(&str, &str); 7] = [
     ("ip", SERVICE_TABLE),
     ("ip6", SERVICE_TABLE),
     ("ip", NODE_TABLE),
@@ -33,6 +33,4 @@ pub const TABLES: [(&str, &str); 9] = [
     ("ip", HOST_PORT_TABLE),
     ("ip6", HOST_PORT_TABLE),
     ("arp", LB_TABLE),
-    ("ip", LB_TABLE),
-    ("ip6", LB_TABLE),
 ];

@@ -208,6 +208,17 @@ impl Table {
         }
     }
 
+    /// A set should hold exactly these keys.
+    pub fn elements(&mut self, set: &str, keys: &BTreeSet<String>) {
+        let present = self.desired.elements.get(set).map(|present| present.keys().cloned().collect::<Vec<_>>());
+        for gone in present.iter().flatten().filter(|key| !keys.contains(*key)) {
+            self.element(set, gone, None);
+        }
+        for key in keys {
+            self.element(set, key, Some(""));
+        }
+    }
+
     /// Forgets what is known of the kernel: the next sync looks.
     pub fn distrust(&mut self) {
         self.kernel = None;

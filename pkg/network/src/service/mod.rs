@@ -18,6 +18,7 @@ mod rules;
 mod stale;
 
 pub use endpoints::{Endpoint, Locality};
+pub(crate) use plan::{FROM_POOL, balancer_ips, external_local};
 pub use plan::{Frontend, Plan, Transport, plan};
 pub use proxy::Proxy;
 pub use rules::{Config, Rules};

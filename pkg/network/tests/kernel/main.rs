@@ -4,5 +4,6 @@
 
 mod cni;
 mod lab;
+mod lb;
 mod node;
 mod service;
