@@ -31,6 +31,7 @@ pub(super) const CLUSTER: &[Binding] = &[
     ("system:service-account-issuer-discovery", &[Group("system:serviceaccounts")]),
     ("system:volume-scheduler", &[User("system:kube-scheduler")]),
     ("knarr:dataplane", &[Group("knarr:dataplanes")]),
+    ("knarr:load-balancer-controller", &[Account("load-balancer-controller")]),
     ("knarr:node", &[Group("system:nodes")]),
 ];
 

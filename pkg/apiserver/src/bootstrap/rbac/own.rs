@@ -20,4 +20,14 @@ pub(super) const OWN: &[Role] = &[
             EVENTS,
         ],
     ),
+    // The allocator of load balancer addresses.
+    role(
+        "knarr:load-balancer-controller",
+        &[
+            on(READ, "core", "services namespaces pods"),
+            on("patch", "core", "services services/status"),
+            on(READ, "metallb.io", "*"),
+            EVENTS,
+        ],
+    ),
 ];
