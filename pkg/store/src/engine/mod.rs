@@ -5,6 +5,7 @@ mod group;
 mod history;
 mod open;
 mod options;
+mod queue;
 mod signal;
 mod state;
 #[cfg(test)]
@@ -23,10 +24,11 @@ use tokio::sync::oneshot;
 
 use crate::engine::history::Watching;
 pub use crate::engine::options::{Options, Stats};
+use crate::engine::queue::{Queue, Request};
 use crate::engine::signal::{Signal, Wanted};
 use crate::engine::state::State;
 use crate::engine::upkeep::Upkeep;
-use crate::engine::writer::{Queue, Request, Writer};
+use crate::engine::writer::Writer;
 use crate::error::Error;
 use crate::log::disk::{Directory, Disk};
 use crate::model::{KeyValue, Outcome, Page, Range, Revision, Txn};

@@ -77,11 +77,11 @@ impl Replay {
         let (last, index_batch) = (last.number, options.index_batch);
         let Some(covered) = covered else {
             tracing::info!(segments = headers.len(), "reading the whole log");
-            return Ok(Self { index, covered: at_start(first), last, index_batch, forgotten: 0 });
+            return Ok(Self { index, covered: at_start(first), last, index_batch, forgotten: first.floor });
         };
         if found.log.segment(covered.position.segment).is_none() && covered.position.segment < first.number {
             let index = index.reset(directory, options.index_cache).map_err(|error| unindexed(&error))?;
-            return Ok(Self { index, covered: at_start(first), last, index_batch, forgotten: 0 });
+            return Ok(Self { index, covered: at_start(first), last, index_batch, forgotten: first.floor });
         }
         if !found.reaches(covered.position)? {
             return Err(Error::Damaged {
@@ -148,6 +148,7 @@ impl Replay {
             durable: AtomicU64::new(covered.revision),
             floor: AtomicU64::new(covered.floor),
             live: AtomicU64::new(covered.live),
+            unindexed: AtomicU64::new(0),
             gaps: covered.gaps,
             writes: AtomicU64::new(0),
             syncs: AtomicU64::new(0),

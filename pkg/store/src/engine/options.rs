@@ -10,7 +10,7 @@ pub struct Options {
     /// Size of a segment of the log in bytes. Disk is reclaimed in whole segments; a store has
     /// never less than four of them, and about eight before it reclaims any. At least 64 KiB.
     pub segment_size: u32,
-    /// Bytes of the index that sled may keep in memory.
+    /// Bytes of the index that sled may keep in memory, by its own reckoning: it takes several times as much.
     pub index_cache: u64,
     /// How many index entries may be in memory only before they are written to sled.
     pub index_batch: usize,
@@ -26,8 +26,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             segment_size: 8 << 20,
-            index_cache: 4 << 20,
-            index_batch: 16 * 1024,
+            index_cache: 1 << 20,
+            index_batch: 8 * 1024,
             ring: 2 << 20,
             relaxed_delay: Duration::from_secs(30),
             full_retry: Duration::from_secs(1),

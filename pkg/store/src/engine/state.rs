@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub(crate) durable: AtomicU64,
     pub(crate) floor: AtomicU64,
     pub(crate) live: AtomicU64,
+    /// Bytes of the log that the next start would have to read because they are not in sled yet.
+    pub(crate) unindexed: AtomicU64,
     /// Lost revisions, first and last. The last one is the revision after the jump, and can be read.
     pub(crate) gaps: Vec<(Revision, Revision)>,
     pub(crate) writes: AtomicU64,

@@ -12,16 +12,17 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::engine::options::Options;
+use crate::engine::queue::{Queue, Request};
 use crate::engine::signal::{Signal, Wanted};
 use crate::engine::state::State;
-use crate::engine::writer::{Queue, REACH, Request};
+use crate::engine::writer::{REACH, UNINDEXED};
 use crate::error::Error;
 use crate::log::format::{Kind, Place, Position, SEGMENT_HEADER, SegmentHeader};
 use crate::log::scan::Next;
 use crate::model::Revision;
 
 /// Bytes moved in one request, so that writers do not wait long behind it.
-const MOVE_BYTES: u64 = 1 << 20;
+const MOVE_BYTES: u64 = 256 << 10;
 
 /// See the module.
 #[derive(Debug)]
@@ -60,13 +61,19 @@ impl Upkeep {
                 Wanted::Abandon => return Ok(()),
                 Wanted::Stop => return self.checkpoint(),
                 Wanted::Work => {
-                    if self.state.index.waiting() >= self.options.index_batch || self.state.floor() > self.floor {
+                    if self.is_checkpoint_due() {
                         self.checkpoint()?;
                     }
                     self.reclaim()?;
                 }
             }
         }
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
+        self.state.index.waiting() >= self.options.index_batch
+            || self.state.unindexed.load(Ordering::Relaxed) >= UNINDEXED
+            || self.state.floor() > self.floor
     }
 
     /// Writes the index to disk.

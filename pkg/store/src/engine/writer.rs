@@ -8,15 +8,15 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use crate::engine::group::Group;
 use crate::engine::options::Options;
+use crate::engine::queue::{Queue, Reply, Request};
 use crate::engine::signal::Signal;
 use crate::engine::state::State;
 use crate::error::Error;
@@ -31,73 +31,10 @@ pub(crate) const RESERVE: Revision = 1 << 16;
 /// How many segments back a record may refer to the one that it overwrites. A segment is removed only when everything in
 /// it and in so many after it is compacted, so a reference that can still be followed never dangles.
 pub(crate) const REACH: u32 = 4;
+/// So many bytes of the log may be missing in sled: reading them again takes a start some tenths of a second.
+pub(crate) const UNINDEXED: u64 = 64 << 20;
 /// Transactions are gathered into one batch up to about this size.
 const BATCH_BYTES: usize = 4 << 20;
-
-type Reply<T> = oneshot::Sender<Result<T, Error>>;
-
-/// What the writer can be asked to do.
-#[derive(Debug)]
-pub(crate) enum Request {
-    /// Decide and write a transaction.
-    Write(Txn, Reply<Outcome>),
-    /// Raise the compaction floor.
-    Compact(Revision, Reply<()>),
-    /// Write these live records again. They may have been overwritten since.
-    Move(Vec<(Bytes, Place)>, Reply<()>),
-    /// Make everything durable and fix the index at this point.
-    Freeze(Reply<Covered>),
-    /// Say in the log that it is complete, and end.
-    Close(Reply<()>),
-    /// End.
-    Abandon,
-}
-
-/// Where requests wait for the writer.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    waiting: Mutex<Waiting>,
-    arrived: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    requests: Vec<Request>,
-    closed: bool,
-}
-
-impl Queue {
-    /// A request after the end of the writer is dropped, and with it its reply.
-    pub(crate) fn push(&self, request: Request) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waiting.closed {
-            waiting.requests.push(request);
-            self.arrived.notify_one();
-        }
-    }
-
-    /// Drops what waits and what is still to come.
-    fn close(&self) {
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Waiting { requests: Vec::new(), closed: true };
-    }
-
-    /// Everything that waits; nothing if nothing came until `deadline`.
-    fn take(&self, deadline: Option<Instant>) -> Vec<Request> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        while waiting.requests.is_empty() {
-            let Some(deadline) = deadline else {
-                waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            waiting = self.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        std::mem::take(&mut waiting.requests)
-    }
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -284,7 +221,8 @@ impl Writer {
         }
         self.state.index.apply(slots);
         self.state.feed.publish(group.batches);
-        if self.state.index.waiting() >= self.options.index_batch {
+        let unindexed = self.state.unindexed.fetch_add(added, Ordering::Relaxed) + added;
+        if self.state.index.waiting() >= self.options.index_batch || unindexed >= UNINDEXED {
             self.upkeep.ask();
         }
     }
@@ -343,6 +281,7 @@ impl Writer {
         self.sync().map_err(|error| self.poison("sync", &error))?;
         self.state.durable.store(self.revision, Ordering::Release);
         self.state.index.freeze();
+        self.state.unindexed.store(0, Ordering::Relaxed);
         Ok(Covered {
             log: self.state.log.id(),
             position: self.appender.end(),
@@ -385,7 +324,7 @@ impl Writer {
 
     /// Waits while the index is too far behind, so that memory stays bounded.
     fn index_keeps_up(&self) {
-        if self.state.index.waiting() > self.options.index_batch * 8 {
+        if self.state.index.waiting() > self.options.index_batch * 4 {
             self.state.index.wait_until_stored();
         }
     }

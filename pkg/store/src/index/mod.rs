@@ -63,7 +63,8 @@ pub(crate) struct Covered {
 #[error("index: {0}")]
 pub(crate) struct IndexError(pub(crate) String);
 
-type Slots = BTreeMap<Bytes, Slot>;
+/// Keys of their own: a shared one would keep alive whatever buffer it was cut from.
+type Slots = BTreeMap<Box<[u8]>, Slot>;
 
 #[derive(Debug, Default)]
 struct Recent {
@@ -152,10 +153,12 @@ impl Index {
         let (active, frozen) = {
             let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
             let active = recent.active.range::<[u8], _>(bounds).take(limit);
-            (active.map(|(key, slot)| (key.clone(), *slot)).collect::<Vec<_>>(), Arc::clone(&recent.frozen))
+            let active: Vec<_> = active.map(|(key, slot)| (Bytes::copy_from_slice(key), *slot)).collect();
+            (active, Arc::clone(&recent.frozen))
         };
-        let mut merged: Slots = self.sorted.range(bounds, limit)?.into_iter().collect();
-        merged.extend(frozen.range::<[u8], _>(bounds).take(limit).map(|(key, slot)| (key.clone(), *slot)));
+        let mut merged: BTreeMap<Bytes, Slot> = self.sorted.range(bounds, limit)?.into_iter().collect();
+        let frozen = frozen.range::<[u8], _>(bounds).take(limit);
+        merged.extend(frozen.map(|(key, slot)| (Bytes::copy_from_slice(key), *slot)));
         merged.extend(active);
         // Each layer gave its first `limit` keys, so the first `limit` of all of them are complete.
         Ok(merged.into_iter().take(limit).collect())
@@ -163,7 +166,13 @@ impl Index {
 
     /// Enters new records.
     pub(crate) fn apply(&self, slots: impl IntoIterator<Item = (Bytes, Slot)>) {
-        self.recent.write().unwrap_or_else(PoisonError::into_inner).active.extend(slots);
+        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+        for (key, slot) in slots {
+            match recent.active.get_mut(key.as_ref()) {
+                Some(known) => *known = slot,
+                None => drop(recent.active.insert(key.as_ref().into(), slot)),
+            }
+        }
     }
 
     /// How many entries wait to be written to sled, those being written included.

@@ -161,7 +161,7 @@ impl Appender {
         let places = self.encode(&header, drafts);
         let written = write_all(self.segment.file.as_ref(), &self.buffer, self.end.offset.into());
         self.buffer.clear();
-        self.buffer.shrink_to(1 << 20);
+        self.buffer.shrink_to(256 << 10);
         if let Err(error) = written {
             self.erase(&error)?;
             return Err(error.into());

@@ -1,9 +1,9 @@
 //! Access to files, behind a trait so that tests can put faults and a simulated disk in its place.
 
 use std::fmt::Debug;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -88,7 +88,7 @@ impl Directory {
     /// Makes the directory if it is missing and takes it for this process alone.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let explain = |error: io::Error| Error::Open(format!("{}: {error}", path.display()));
-        std::fs::create_dir_all(path).map_err(explain)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(explain)?;
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             File::open(parent).and_then(|parent| parent.sync_all()).map_err(explain)?;
         }

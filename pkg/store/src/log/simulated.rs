@@ -114,6 +114,18 @@ impl SimulatedDisk {
         content.durable = content.cached.clone();
     }
 
+    /// What the disk holds after a power cut that took everything that was not synced.
+    pub(crate) fn synced_only(&self) -> Self {
+        let world = self.world();
+        let names = world.names_since.first().unwrap_or(&world.names).clone();
+        let files = names.values().map(|inode| {
+            let durable = world.files[inode].durable.clone();
+            (*inode, Content { cached: durable.clone(), durable, pending: Vec::new() })
+        });
+        let files = files.collect();
+        Self(Arc::new(Mutex::new(World { files, names, next: world.next, ..World::default() })))
+    }
+
     /// What the disk holds after a power cut: everything synced, and any part of what was not, in units of sectors, without
     /// regard to the order in which it was written.
     pub(crate) fn after_power_cut(&self, random: &mut StdRng) -> Self {

@@ -97,6 +97,13 @@ impl Driver {
         self.doubt = true;
     }
 
+    /// A power cut that takes everything that was not synced.
+    pub(super) fn lose_unsynced(&mut self) {
+        self.store = None;
+        self.disk = self.disk.synced_only();
+        self.boot += 1;
+    }
+
     /// The next start has to build the index from the log.
     pub(super) fn forget_index(&mut self) {
         self.index = scratch();

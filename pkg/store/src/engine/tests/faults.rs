@@ -102,6 +102,26 @@ fn a_failed_sync_is_final() {
     });
 }
 
+#[test]
+fn a_relaxed_write_reaches_the_disk_by_itself() {
+    block_on(async {
+        let mut driver = Driver::new(1);
+        driver.options.relaxed_delay = Duration::from_millis(1);
+        driver.open().unwrap();
+        let store = driver.store().clone();
+        store.txn(put("lease", "1", Durability::Relaxed)).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while store.durable_revision() < 2 {
+            assert!(Instant::now() < deadline, "still not on disk");
+            tokio::task::yield_now().await;
+        }
+        drop(store);
+        driver.lose_unsynced();
+        driver.open().unwrap();
+        assert_eq!(driver.store().get(b"lease").await.unwrap().unwrap().mod_revision, 2);
+    });
+}
+
 /// Linux drops what it could not write: a relaxed write that was seen is gone, though the machine never went down.
 #[test]
 fn after_a_failed_sync_no_revision_comes_again() {

@@ -2,6 +2,7 @@
 
 mod damage;
 mod driver;
+mod example;
 mod faults;
 mod model;
 mod power;
