@@ -98,3 +98,6 @@ pub trait Admission: Send + Sync + std::fmt::Debug {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

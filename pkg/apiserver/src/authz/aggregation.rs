@@ -14,6 +14,7 @@ use knarr_api::user::UserInfo;
 use knarr_api::{Object, Status};
 use knarr_base::Shutdown;
 use knarr_base::backoff::Backoff;
+use knarr_base::readiness::Readiness;
 use serde_json::json;
 
 use super::rbac::{GROUP, Rule, rules_of};
@@ -28,17 +29,19 @@ const SETTLE: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Aggregation {
     registry: Arc<Registry>,
+    readiness: Readiness,
     cx: RequestContext,
 }
 
 type Roles = BTreeMap<String, Object>;
 
 impl Aggregation {
-    /// Writes as upstream's controller does, so that escalation checks see who it is.
+    /// Writes as upstream's controller does, whose right to escalate the authorizer must know: it begins when `readiness`
+    /// is given, and finds the built-in roles complete.
     #[must_use]
-    pub fn new(registry: Arc<Registry>) -> Self {
+    pub fn new(registry: Arc<Registry>, readiness: Readiness) -> Self {
         let user = UserInfo::service_account("kube-system", "clusterrole-aggregation-controller");
-        Self { registry, cx: RequestContext::internal(user) }
+        Self { registry, readiness, cx: RequestContext::internal(user) }
     }
 
     /// Runs until the drain starts.
@@ -48,6 +51,7 @@ impl Aggregation {
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Infallible> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
         let follow = async {
+            self.readiness.ready().await;
             loop {
                 match self.follow().await {
                     Ok(()) => backoff.reset(),

@@ -8,7 +8,7 @@ use super::fixture::{Server, pki, settings};
 async fn a_new_cluster_has_what_it_needs_and_a_restart_changes_nothing() {
     let (store, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let pki = pki(keys.path());
-    let mut server = Server::start(store.path()).await;
+    let mut server = Server::start(store.path(), &pki).await;
     server.bootstrap(&pki, &settings()).await;
     let service = server.get("", "services", "default", "kubernetes").await;
     assert_eq!(service.str_at(&["spec", "clusterIP"]), "10.43.0.1");
@@ -26,7 +26,7 @@ async fn a_new_cluster_has_what_it_needs_and_a_restart_changes_nothing() {
     let before = server.registry.revision();
     server.stop().await;
 
-    let mut server = Server::start(store.path()).await;
+    let mut server = Server::start(store.path(), &pki).await;
     let opened = server.registry.revision();
     server.bootstrap(&pki, &settings()).await;
     assert_eq!(server.registry.revision(), opened, "a restart wrote something, at {before}");

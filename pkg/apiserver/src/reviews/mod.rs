@@ -88,7 +88,9 @@ impl Subresource for Answer {
         let media = Media::accepted(&parts.headers, None)?;
         let bytes = body::read(content).await?;
         let question = body::object(call.cx, &parts.headers, &bytes, kind, version)?;
-        let answered = self.0.review(call.cx, question).await?;
+        let mut answered = self.0.review(call.cx, question).await?;
+        // Clients of typed languages expect metadata in every object.
+        answered.entry("metadata").or_insert_with(|| Object::new().into());
         answer_object(StatusCode::CREATED, media, &answered)
     }
 }

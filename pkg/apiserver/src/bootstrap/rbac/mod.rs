@@ -30,12 +30,11 @@ const CONTROLLER: &str = "system:controller:";
 pub(super) fn objects() -> Vec<Object> {
     let cluster = [people::PEOPLE, components::COMPONENTS, own::OWN].into_iter().flatten();
     let cluster = cluster.map(|role| role_object(role, role.name, None));
-    let controllers = controllers::CONTROLLERS;
-    let controller_roles =
-        controllers.iter().map(|role| role_object(role, &format!("{CONTROLLER}{}", role.name), None));
+    let controllers = || controllers::CONTROLLERS.iter().chain(own::OWN_CONTROLLERS);
+    let controller_roles = controllers().map(|role| role_object(role, &format!("{CONTROLLER}{}", role.name), None));
     let local = bindings::LOCAL_ROLES.iter().map(|(namespace, role)| role_object(role, role.name, Some(namespace)));
     let cluster_bindings = bindings::CLUSTER.iter().map(|(name, who)| binding_object(name, None, name, who));
-    let controller_bindings = controllers.iter().map(|role| {
+    let controller_bindings = controllers().map(|role| {
         let name = format!("{CONTROLLER}{}", role.name);
         binding_object(&name, None, &name, &[Who::Account(role.name)])
     });

@@ -9,14 +9,14 @@ pub(super) const OWN: &[Role] = &[
         "knarr:dataplane",
         &[on(READ, "core", "services endpoints pods namespaces nodes"), on(READ, "discovery.k8s.io", "endpointslices")],
     ),
-    // The service proxy, network policies and the announcer of load balancer addresses run as the node itself.
+    // The service proxy and the announcer of load-balancer addresses run as the node itself. What upstream gives kube-proxy
+    // for that (`system:node-proxier`) lets a node see the other nodes.
     role(
         "knarr:node",
         &[
-            on(READ, "core", "services endpoints pods namespaces nodes"),
+            on(READ, "core", "services nodes"),
             on(READ, "discovery.k8s.io", "endpointslices"),
-            on(READ, "networking.k8s.io", "networkpolicies servicecidrs ipaddresses"),
-            on(READ, "metallb.io", "*"),
+            on(READ, "metallb.io", "ipaddresspools l2advertisements"),
             EVENTS,
         ],
     ),
@@ -31,3 +31,16 @@ pub(super) const OWN: &[Role] = &[
         ],
     ),
 ];
+
+/// Roles of controllers of ours, without their prefix.
+pub(super) const OWN_CONTROLLERS: &[Role] = &[role(
+    "load-balancer-controller",
+    &[
+        on("get list watch patch update", "core", "services"),
+        on("patch update", "core", "services/status"),
+        on(READ, "core", "namespaces pods"),
+        on(READ, "metallb.io", "ipaddresspools"),
+        on("patch update", "metallb.io", "ipaddresspools/status"),
+        EVENTS,
+    ],
+)];

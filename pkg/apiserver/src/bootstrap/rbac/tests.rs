@@ -8,8 +8,9 @@ fn find(kind: &str, name: &str) -> Object {
 fn there_are_as_many_as_upstream_has_and_ours() {
     let count = |kind: &str| objects().iter().filter(|object| object.str_at(&["kind"]) == kind).count();
     // Upstream v1.35: 31 cluster roles and 37 of controllers, 12 and 37 bindings, 7 and 7 in namespaces.
-    assert_eq!(count("ClusterRole"), 31 + 37 + own::OWN.len());
-    assert_eq!(count("ClusterRoleBinding"), 12 + 37 + own::OWN.len());
+    let ours = own::OWN.len() + own::OWN_CONTROLLERS.len();
+    assert_eq!(count("ClusterRole"), 31 + 37 + ours);
+    assert_eq!(count("ClusterRoleBinding"), 12 + 37 + ours);
     assert_eq!((count("Role"), count("RoleBinding")), (7, 7));
 }
 

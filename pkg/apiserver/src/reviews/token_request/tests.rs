@@ -3,10 +3,8 @@ use knarr_api::user::UserInfo;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::bootstrap::fixture::{Server, pki, settings};
+use crate::bootstrap::fixture::{ISSUER, Server, pki, settings};
 use crate::request::{RequestContext, RequestInfo};
-
-const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 struct Bench {
     server: Server,
@@ -18,11 +16,10 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let (store, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let pki = Arc::new(pki(keys.path()));
-        let mut server = Server::start(store.path()).await;
+        let pki = pki(keys.path());
+        let mut server = Server::start(store.path(), &pki).await;
         server.bootstrap(&pki, &settings()).await;
-        let objects = Arc::clone(&server.registry) as _;
-        let tokens = Arc::new(ServiceAccountTokens::new(Arc::clone(&pki), ISSUER.into(), objects));
+        let tokens = Arc::clone(&server.tokens);
         let request = TokenRequest { tokens: Arc::clone(&tokens), pki };
         let bench = Self { server, tokens, request, _directories: [store, keys] };
         bench.create("serviceaccounts", json!({"metadata": {"name": "bot", "namespace": "default"}})).await;
