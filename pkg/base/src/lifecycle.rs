@@ -115,6 +115,8 @@ impl Components {
     pub async fn run(mut self, deadline: Duration) -> Result<(), Ended> {
         let mut outcome = Ok(());
         tokio::select! {
+            // A component that heard of the drain before us has not ended unexpectedly.
+            biased;
             () = self.shutdown.wait() => {}
             Some(ended) = self.running.join_next_with_id() => {
                 outcome = self.judge(ended).and_then(|name| Err(Ended::Unexpected(name)));

@@ -14,6 +14,7 @@ use std::io;
 
 pub use name::Qos;
 
+pub(crate) use files::PERIOD;
 use files::Tree;
 use name::Name;
 

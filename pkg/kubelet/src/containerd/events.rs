@@ -4,8 +4,8 @@ use futures::{Stream, StreamExt as _};
 use prost::Message as _;
 use tonic::transport::Channel;
 
-use super::Error;
 use super::import::namespaced;
+use super::{Error, NAMESPACE};
 use crate::proto::containerd::events::TaskExit;
 use crate::proto::containerd::services::events::v1::SubscribeRequest;
 use crate::proto::containerd::services::events::v1::events_client::EventsClient;
@@ -22,7 +22,7 @@ pub struct Exit {
 /// # Errors
 /// When containerd does not answer.
 pub async fn exits(channel: Channel) -> Result<impl Stream<Item = Exit>, Error> {
-    let filters = vec![r#"topic=="/tasks/exit",namespace==k8s.io"#.to_owned()];
+    let filters = vec![format!("topic==\"/tasks/exit\",namespace==\"{NAMESPACE}\"")];
     let envelopes = EventsClient::new(channel).subscribe(namespaced(SubscribeRequest { filters })).await?.into_inner();
     let exits = envelopes.take_while(|envelope| std::future::ready(envelope.is_ok())).filter_map(|envelope| {
         let envelope = envelope.unwrap_or_default();

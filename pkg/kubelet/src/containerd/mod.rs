@@ -16,6 +16,7 @@ mod supervisor;
 pub use events::{Exit, exits};
 pub use host::Host;
 pub use import::Importer;
+pub(crate) use import::architecture;
 pub use process::Starter;
 pub use settings::Settings;
 pub use supervisor::{Containerd, State};

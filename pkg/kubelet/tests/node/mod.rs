@@ -1,3 +1,4 @@
+#![allow(dead_code, reason = "each test uses a part of it")]
 //! A node that vanishes whole: the test runs itself again in mount, pid and network namespaces of its own.
 
 use std::path::{Path, PathBuf};
@@ -91,5 +92,19 @@ impl Node {
             snapshotter,
             handlers: Vec::new(),
         }
+    }
+
+    /// Puts the smallest pod network in place.
+    pub(crate) fn pod_network(&self) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (bin, conf) = (self.directory.join("cni/bin"), self.directory.join("cni/conf"));
+        std::fs::create_dir_all(&bin).unwrap();
+        std::fs::create_dir_all(&conf).unwrap();
+        for name in ["loopback", "veth"] {
+            std::fs::write(bin.join(name), include_str!("cni.sh")).unwrap();
+            std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let list = r#"{"cniVersion":"0.4.0","name":"test","plugins":[{"type":"veth"}]}"#;
+        std::fs::write(conf.join("10-test.conflist"), list).unwrap();
     }
 }
