@@ -28,5 +28,10 @@ test: dependencies
 	@$(CARGO) build --locked -p knarr -p knarr-tests --bins
 	@$(CARGO) test --locked --workspace
 
+## The figures of one node: start, memory, idle CPU, pods, writes.
+bench-node: build
+	@$(CARGO) build --release --locked -p knarr-kubelet --example bare-cri
+	@$(TARGET)/release/bench-node
+
 dependencies:
 	@packaging/install-dependencies

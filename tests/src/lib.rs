@@ -1,7 +1,11 @@
-//! What the black-box tests share: labs, and commands that say what went wrong.
+//! What the black-box tests share: labs, clients, and commands that say what went wrong.
 //!
 //! Nothing here uses a crate of knarr's own: the tests see the binary as users do.
 
+pub mod api;
 pub mod command;
 pub mod lab;
+pub mod space;
+pub mod suite;
 pub mod wait;
+pub mod web;

@@ -12,6 +12,7 @@
 
 mod cgroup;
 pub mod holder;
+mod inside;
 mod net;
 mod paths;
 
@@ -26,6 +27,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::command::{output, run};
 use crate::wait::until;
+pub use inside::Host;
 pub use paths::Paths;
 
 /// The address of the node on the lab's LAN.
@@ -64,6 +66,12 @@ impl Lab {
     pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
         self
+    }
+
+    /// The lab's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Where the lab keeps its files.

@@ -1,0 +1,202 @@
+//! Lists and watches.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use knarr_tests::api::Api;
+use knarr_tests::lab::Lab;
+use knarr_tests::space::Space;
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn version(object: &Value) -> Result<String> {
+    let version = object["metadata"]["resourceVersion"].as_str();
+    version.map(str::to_owned).with_context(|| format!("no resourceVersion: {object}"))
+}
+
+/// Every path of a kind that can be listed and watched, by discovery.
+fn listable(api: &Api) -> Result<Vec<String>> {
+    let mut versions = vec!["/api/v1".to_owned()];
+    for group in api.get("/apis")?["groups"].as_array().context("no groups")? {
+        for version in group["versions"].as_array().context("no versions")? {
+            versions.push(format!("/apis/{}", version["groupVersion"].as_str().context("no groupVersion")?));
+        }
+    }
+    let mut paths = Vec::new();
+    for version in versions {
+        for resource in api.get(&version)?["resources"].as_array().context("no resources")? {
+            let verbs = resource["verbs"].as_array().context("no verbs")?;
+            if verbs.contains(&json!("list")) && verbs.contains(&json!("watch")) {
+                paths.push(format!("{version}/{}", resource["name"].as_str().context("no name")?));
+            }
+        }
+    }
+    Ok(paths)
+}
+
+pub(crate) fn every_kind(lab: &Lab) -> Result<()> {
+    let api = Api::admin(lab)?;
+    let paths = listable(&api)?;
+    ensure!(paths.len() > 55, "built-in kinds: {paths:?}");
+    let mut connection = api.connect()?;
+    for path in &paths {
+        for query in [
+            "",
+            "?limit=1",
+            "?resourceVersion=0",
+            "?watch=1&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true",
+        ] {
+            let answer = connection.request("GET", &format!("{path}{query}"), &[], b"")?;
+            ensure!(answer.status == 200, "GET {path}{query}: {answer}");
+            if query.is_empty() {
+                let list = answer.json()?;
+                ensure!(list["kind"].as_str().is_some_and(|kind| kind.ends_with("List")), "{path}: {answer}");
+                ensure!(list["items"].is_array(), "{path}: items is an array even when empty: {answer}");
+                version(&list)?;
+            }
+        }
+        let table = ("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+        let answer = connection.request("GET", path, &[table], b"")?;
+        let kind = answer.json()?["kind"].clone();
+        ensure!(answer.status == 200 && kind == "Table", "{path} as a table: {answer}");
+    }
+    Ok(())
+}
+
+pub(crate) fn watch_resumes(lab: &Lab) -> Result<()> {
+    let space = Space::new(lab, "resume")?;
+    let api = Api::admin(lab)?;
+    let path = format!("/api/v1/namespaces/{}/secrets", space.name());
+    let start = version(&api.get(&path)?)?;
+    let mut watch = api.watch(&format!("{path}?watch=1&resourceVersion={start}&allowWatchBookmarks=true"))?;
+    for number in 0..20 {
+        let answer = api.post(&path, &json!({"metadata": {"name": format!("s{number}")}}))?;
+        ensure!(answer.status == 201, "{answer}");
+    }
+    let mut versions = Vec::new();
+    for number in 0..20 {
+        let event = watch.next(SOON)?;
+        ensure!(event["type"] == "ADDED" && event["object"]["metadata"]["name"] == format!("s{number}"), "{event}");
+        versions.push(version(&event["object"])?);
+    }
+    let middle = versions.get(9).context("ten events")?;
+    let mut again = api.watch(&format!("{path}?watch=1&resourceVersion={middle}"))?;
+    for number in 10..20 {
+        let event = again.next(SOON)?;
+        ensure!(event["object"]["metadata"]["name"] == format!("s{number}"), "resumed after s9: {event}");
+    }
+    space.kubectl(&["label", "secret/s3", "a=b"])?;
+    space.kubectl(&["delete", "secret/s3"])?;
+    for kind in ["MODIFIED", "DELETED"] {
+        let event = again.next(SOON)?;
+        ensure!(event["type"] == kind && event["object"]["metadata"]["name"] == "s3", "{kind}: {event}");
+    }
+
+    // A selector turns a change into an appearance or a disappearance.
+    let mut selecting = api.watch(&format!("{path}?watch=1&resourceVersion={middle}&labelSelector=shown%3Dyes"))?;
+    for (label, kind) in [("shown=yes", "ADDED"), ("shown=no", "DELETED"), ("shown=yes", "ADDED")] {
+        space.kubectl(&["label", "secret/s4", label, "--overwrite"])?;
+        let event = selecting.next(SOON)?;
+        ensure!(event["type"] == kind, "{label}: {event}");
+    }
+
+    let stream = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let mut initial = api.watch(&format!("{path}?watch=1&{stream}"))?;
+    let bookmark = initial.find(SOON, |event| event["type"] == "BOOKMARK")?;
+    ensure!(bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"] == "true", "{bookmark}");
+    let mut ends = api.watch(&format!("{path}?watch=1&timeoutSeconds=1"))?;
+    let end = ends.find(SOON, |_| false);
+    ensure!(format!("{end:?}").contains("the server ended the watch"), "timeoutSeconds: {end:?}");
+    Ok(())
+}
+
+pub(crate) fn too_old(lab: &Lab) -> Result<()> {
+    let api = Api::admin(lab)?;
+    let path = "/api/v1/configmaps";
+    let now: u64 = version(&api.get(path)?)?.parse()?;
+    let gone = |event: &Value| event["object"]["code"] == 410 || event["code"] == 410;
+    // A revision of the future is waited for, and then refused.
+    let answer = api.request(
+        "GET",
+        &format!("{path}?resourceVersion={}&resourceVersionMatch=NotOlderThan", now + 1_000_000),
+        &[],
+        b"",
+    )?;
+    ensure!(answer.status == 504 && answer.json()?["reason"] == "Timeout", "{answer}");
+    let token = api.get(&format!("{path}?limit=1"))?["metadata"]["continue"].as_str().map(str::to_owned);
+    ensure!(token.is_some(), "there is more than one ConfigMap");
+    // Revision 1 is kept until it is compacted: either the history or a 410, never a gap.
+    match api.watch(&format!("{path}?watch=1&resourceVersion=1")) {
+        Ok(mut watch) => {
+            let event = watch.next(SOON)?;
+            ensure!(event["type"] == "ADDED" || gone(&event), "{event}");
+        }
+        Err(error) => ensure!(format!("{error:#}").contains("410"), "{error:#}"),
+    }
+    Ok(())
+}
+
+pub(crate) fn pages(lab: &Lab) -> Result<()> {
+    let space = Space::new(lab, "pages")?;
+    let api = Api::admin(lab)?;
+    let path = format!("/api/v1/namespaces/{}/secrets", space.name());
+    for number in 0..25 {
+        api.post(
+            &path,
+            &json!({"metadata": {"name": format!("s{number:02}"), "labels": {"odd": (number % 2).to_string()}}}),
+        )?;
+    }
+    let (mut names, mut token, mut revision) = (Vec::new(), String::new(), None);
+    for page in 0.. {
+        let list = api.get(&format!("{path}?limit=10&continue={token}"))?;
+        let items = list["items"].as_array().context("items")?;
+        names.extend(items.iter().map(|item| item["metadata"]["name"].to_string()));
+        let seen = version(&list)?;
+        ensure!(
+            revision.get_or_insert_with(|| seen.clone()) == &seen,
+            "every page is of one revision: {}",
+            list["metadata"]
+        );
+        if page == 0 {
+            ensure!(list["metadata"]["remainingItemCount"] == 15, "{}", list["metadata"]);
+            // What comes later is not in the following pages.
+            api.post(&path, &json!({"metadata": {"name": "s15-later"}}))?;
+        }
+        match list["metadata"]["continue"].as_str() {
+            Some(next) if !next.is_empty() => token = next.to_owned(),
+            _ => break,
+        }
+    }
+    let expected: Vec<_> = (0..25).map(|number| format!("\"s{number:02}\"")).collect();
+    ensure!(names == expected, "{names:?}");
+    let list = api.get(&format!("{path}?limit=5&labelSelector=odd%3D1"))?;
+    let odd = list["items"].as_array().context("items")?;
+    ensure!(odd.len() == 5 && odd.iter().all(|item| item["metadata"]["labels"]["odd"] == "1"), "{list}");
+    Ok(())
+}
+
+pub(crate) fn selectors(lab: &Lab) -> Result<()> {
+    let space = Space::new(lab, "selectors")?;
+    space.apply(
+        r#"
+{apiVersion: v1, kind: Pod, metadata: {name: a, labels: {x: "1"}}, spec: {nodeSelector: {never: here}, containers: [{name: c, image: "busybox:1"}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: b, labels: {x: "2"}}, spec: {nodeSelector: {never: here}, containers: [{name: c, image: "busybox:1"}]}}
+"#,
+    )?;
+    for (flag, selector, expected) in [
+        ("--selector", "x=1", "a"),
+        ("--selector", "x!=1", "b"),
+        ("--selector", "x in (1,2)", "a b"),
+        ("--selector", "x>1", "b"),
+        ("--field-selector", "metadata.name=b", "b"),
+        ("--field-selector", "status.phase=Pending,metadata.name!=b", "a"),
+        ("--field-selector", "spec.nodeName=", "a b"),
+        ("--field-selector", "status.phase=Running", ""),
+    ] {
+        let told = space.kubectl(&["get", "pods", flag, selector, "-o", "jsonpath={.items[*].metadata.name}"])?;
+        ensure!(told == expected, "{flag} {selector}: {told:?}");
+    }
+    Ok(())
+}

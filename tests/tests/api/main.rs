@@ -1,0 +1,38 @@
+//! The API server on its own: what it answers to the wrong, the much and the many.
+#![allow(clippy::indexing_slicing, reason = "a test: a panic is its failure")]
+
+mod access;
+mod lists;
+mod malformed;
+mod objects;
+
+use std::process::ExitCode;
+
+use knarr_tests::suite::{Suite, Test};
+
+const TESTS: &[Test] = &[
+    ("malformed_bodies", malformed::bodies),
+    ("unknown_fields_warn_or_fail", malformed::unknown_fields),
+    ("malformed_requests", malformed::requests),
+    ("oversized_bodies", malformed::oversized),
+    ("invalid_objects", malformed::invalid_objects),
+    ("immutable_fields", malformed::immutable_fields),
+    ("every_kind_is_listed_watched_and_empty_of_surprises", lists::every_kind),
+    ("watch_resumes_and_bookmarks", lists::watch_resumes),
+    ("watch_of_compacted_revisions_is_gone", lists::too_old),
+    ("lists_in_pages", lists::pages),
+    ("selectors", lists::selectors),
+    ("concurrent_updates_conflict", objects::conflicts),
+    ("preconditions_and_finalizers", objects::deletion),
+    ("generated_names_and_delete_collection", objects::collections),
+    ("status_and_scale", objects::subresources),
+    ("representations", objects::representations),
+    ("credentials_and_impersonation", access::credentials_and_impersonation),
+    ("nobody_escalates", access::escalation),
+    ("reviews", access::reviews),
+    ("too_many_requests", access::too_many_requests),
+];
+
+fn main() -> ExitCode {
+    Suite { at_once: 2, arguments: &[] }.run(TESTS)
+}

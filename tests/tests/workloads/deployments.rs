@@ -1,0 +1,160 @@
+//! Deployments and what they own.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use knarr_tests::lab::Lab;
+use knarr_tests::space::{POD, Space};
+use knarr_tests::wait::until;
+
+const IMAGE: &str = ".spec.template.spec.containers[0].image";
+
+pub(crate) fn scales_rolls_out_and_back(lab: &Lab) -> Result<()> {
+    let space = Space::new(lab, "rollout")?;
+    let told =
+        space.kubectl(&["create", "deployment", "web", "--image=busybox:1", "--replicas=2", "--", "sleep", "1000"])?;
+    ensure!(told.trim() == "deployment.apps/web created", "{told}");
+    let told = space.rolled_out("deployment/web")?;
+    ensure!(told.contains(r#"deployment "web" successfully rolled out"#), "{told}");
+    space.kubectl(&["scale", "deployment/web", "--replicas=3"])?;
+    space.until_is("deployment/web", ".status.readyReplicas", "3")?;
+    space.kubectl(&["scale", "deployment/web", "--replicas=1", "--current-replicas=3"])?;
+    until("the surplus pods are gone", POD, || match space.pods("app=web") {
+        Ok(pods) if pods.len() == 1 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })?;
+    let refused = space.refused(&["scale", "deployment/web", "--replicas=5", "--current-replicas=3"])?;
+    ensure!(refused.contains("Expected replicas to be 3, was 1"), "{refused}");
+
+    let before = space.pods("app=web")?;
+    space.kubectl(&["set", "image", "deployment/web", "busybox=busybox:1.37"])?;
+    space.rolled_out("deployment/web")?;
+    ensure!(space.field("deployment/web", IMAGE)? == "busybox:1.37");
+    until("the old pods are gone", POD, || match space.pods("app=web") {
+        Ok(pods) if pods.len() == 1 && pods != before => Ok(()),
+        other => Err(format!("{other:?}, before {before:?}")),
+    })?;
+    history(&space, &["1", "2"])?;
+    let told = space.kubectl(&["rollout", "history", "deployment/web", "--revision=1"])?;
+    ensure!(told.contains("busybox:1\n"), "{told}");
+
+    let told = space.kubectl(&["rollout", "undo", "deployment/web"])?;
+    ensure!(told.contains("deployment.apps/web rolled back"), "{told}");
+    space.rolled_out("deployment/web")?;
+    ensure!(space.field("deployment/web", IMAGE)? == "busybox:1");
+    history(&space, &["2", "3"])?;
+    ensure!(space.get(&["replicasets"])?["items"].as_array().map(Vec::len) == Some(2), "a revision's set is reused");
+
+    space.kubectl(&["rollout", "restart", "deployment/web"])?;
+    space.rolled_out("deployment/web")?;
+    history(&space, &["2", "3", "4"])?;
+    space.kubectl(&["rollout", "pause", "deployment/web"])?;
+    space.kubectl(&["set", "env", "deployment/web", "A=b"])?;
+    space.until_field("deployment/web", ".status.conditions[?(@.type=='Progressing')].reason", |reason| {
+        reason == "DeploymentPaused"
+    })?;
+    history(&space, &["2", "3", "4"])?;
+    space.kubectl(&["rollout", "resume", "deployment/web"])?;
+    space.rolled_out("deployment/web")?;
+    history(&space, &["2", "3", "4", "5"])
+}
+
+fn history(space: &Space<'_>, revisions: &[&str]) -> Result<()> {
+    let told = space.kubectl(&["rollout", "history", "deployment/web"])?;
+    let seen: Vec<&str> = told.lines().skip(2).filter_map(|line| line.split_whitespace().next()).collect();
+    ensure!(seen == revisions, "expected {revisions:?}: {told}");
+    Ok(())
+}
+
+pub(crate) fn recreates_without_overlap(lab: &Lab) -> Result<()> {
+    let space = Space::new(lab, "recreate")?;
+    space.apply(
+        r#"{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {
+            replicas: 2, strategy: {type: Recreate}, selector: {matchLabels: {app: web}}, template: {
+              metadata: {labels: {app: web}},
+              spec: {terminationGracePeriodSeconds: 1, containers: [{name: c, image: "busybox:1", command: [sleep, "1000"]}]}}}}"#,
+    )?;
+    space.rolled_out("deployment/web")?;
+    let old = space.get(&["pods", "-l", "app=web"])?;
+    space.kubectl(&["set", "env", "deployment/web", "A=1"])?;
+    space.rolled_out("deployment/web")?;
+    let new = space.get(&["pods", "-l", "app=web"])?;
+    let names = |list: &serde_json::Value| {
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        items.iter().map(|pod| pod["metadata"]["name"].to_string()).collect::<Vec<_>>()
+    };
+    ensure!(names(&new).len() == 2 && names(&new).iter().all(|name| !names(&old).contains(name)), "{new}");
+    Ok(())
+}
+
+pub(crate) fn rollout_that_fails_keeps_the_old_pods(lab: &Lab) -> Result<()> {
+    let space = Space::new(lab, "stuck")?;
+    space.apply(
+        r#"{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {
+            replicas: 2, progressDeadlineSeconds: 2, selector: {matchLabels: {app: web}}, template: {
+              metadata: {labels: {app: web}},
+              spec: {terminationGracePeriodSeconds: 1, containers: [{name: c, image: "busybox:1", command: [sleep, "1000"]}]}}}}"#,
+    )?;
+    space.rolled_out("deployment/web")?;
+    space.kubectl(&[
+        "patch",
+        "deployment/web",
+        "--patch",
+        r#"{"spec":{"template":{"spec":{"containers":[{"name":"c","command":["/absent"]}]}}}}"#,
+    ])?;
+    space.until_field("deployment/web", ".status.conditions[?(@.type=='Progressing')].reason", |reason| {
+        reason == "ProgressDeadlineExceeded"
+    })?;
+    let told = space.refused(&["rollout", "status", "deployment/web"])?;
+    ensure!(told.contains("exceeded its progress deadline"), "{told}");
+    ensure!(space.field("deployment/web", ".status.availableReplicas")? == "2", "{}", space.state());
+    Ok(())
+}
+
+pub(crate) fn delete_cascades_as_told(lab: &Lab) -> Result<()> {
+    let space = Space::new(lab, "cascade")?;
+    let gone = |what: &str| {
+        until(&format!("{what} are gone"), POD, || match space.get(&[what]) {
+            Ok(list) if list["items"].as_array().is_some_and(Vec::is_empty) => Ok(()),
+            Ok(list) => Err(list["items"][0]["metadata"].to_string()),
+            Err(error) => Err(format!("{error:#}")),
+        })
+    };
+    for (cascade, leaves) in [("background", 0), ("foreground", 0), ("orphan", 1)] {
+        space.kubectl(&["create", "deployment", "web", "--image=busybox:1", "--", "sleep", "1000"])?;
+        space.rolled_out("deployment/web")?;
+        space.kubectl(&["delete", "deployment/web", &format!("--cascade={cascade}")])?;
+        let sets = space.get(&["replicasets"])?;
+        match leaves {
+            0 => gone("replicasets").and_then(|()| gone("pods"))?,
+            _ => until("the set is orphaned", Duration::from_secs(30), || match space.get(&["replicasets"]) {
+                Ok(sets) if sets["items"][0]["metadata"]["ownerReferences"].is_null() => Ok(()),
+                other => Err(format!("{other:?}")),
+            })?,
+        }
+        if leaves == 1 {
+            let name = sets["items"][0]["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            ensure!(space.pods("app=web")?.len() == 1, "orphaning keeps the pods");
+            space.kubectl(&["delete", "replicaset", &name])?;
+            gone("pods")?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn namespace_goes_with_all_it_holds(lab: &Lab) -> Result<()> {
+    let space = Space::new(lab, "whole")?;
+    let inner = Space::new(lab, "inner")?;
+    inner.kubectl(&["create", "deployment", "web", "--image=busybox:1", "--", "sleep", "1000"])?;
+    inner.kubectl(&["create", "configmap", "c", "--from-literal=a=b"])?;
+    inner.rolled_out("deployment/web")?;
+    lab.kubectl_output(&["delete", "namespace", "inner", "--timeout=90s"])?;
+    let refused = space.refused(&["get", "namespace", "inner"])?;
+    ensure!(refused.contains(r#"namespaces "inner" not found"#), "{refused}");
+    let pods = lab.kubectl_output(&["get", "pods", "--namespace=inner", "-o", "name"])?;
+    ensure!(pods.is_empty(), "{pods}");
+    let refused = inner.refused(&["create", "configmap", "c"])?;
+    ensure!(refused.contains(r#"namespaces "inner" not found"#), "{refused}");
+    inner.keep();
+    Ok(())
+}
