@@ -88,7 +88,7 @@ pub(crate) fn unknown_fields(lab: &Lab) -> Result<()> {
         ensure!(answer.status == 201, "{query}: {answer}");
         let warnings: Vec<_> =
             answer.headers.iter().filter(|line| line.to_lowercase().starts_with("warning: 299")).collect();
-        ensure!(!warnings.is_empty() == warns, "{query}: {warnings:?}");
+        ensure!(warnings.is_empty() != warns, "{query}: {warnings:?}");
         ensure!(!warns || warnings.iter().any(|line| line.contains(r#"unknown field \"date\""#)), "{warnings:?}");
         let object = answer.json()?;
         ensure!(object["date"].is_null() && object["metadata"]["color"].is_null(), "dropped: {object}");

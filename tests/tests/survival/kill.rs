@@ -6,8 +6,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use knarr_tests::api::Api;
 use knarr_tests::lab::Lab;
-use knarr_tests::space::POD;
-use knarr_tests::wait::until;
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -88,25 +86,13 @@ fn no_relist(api: &Api, revisions: &[(String, String)]) -> Result<()> {
     let wrong = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for part in revisions.chunks(revisions.len().div_ceil(8)) {
-            scope.spawn(|| {
+            let wrong = &wrong;
+            scope.spawn(move || {
                 for (path, revision) in part {
-                    let answer = api.request(
-                        "GET",
-                        &format!("{path}?watch=1&resourceVersion={revision}&timeoutSeconds=1"),
-                        &[],
-                        b"",
-                    );
-                    let fine = answer.as_ref().is_ok_and(|answer| {
-                        let errors = answer.body.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-                        let is_error =
-                            |line| serde_json::from_slice::<Value>(line).map_or(true, |event| event["type"] == "ERROR");
-                        answer.status == 200 && !errors.into_iter().any(is_error)
-                    });
-                    if !fine && let Ok(mut wrong) = wrong.lock() {
-                        wrong.push(format!(
-                            "{path} from {revision}: {}",
-                            answer.map_or_else(|error| format!("{error:#}"), |answer| answer.to_string())
-                        ));
+                    if let Err(error) = goes_on(api, path, revision)
+                        && let Ok(mut wrong) = wrong.lock()
+                    {
+                        wrong.push(format!("{path} from {revision}: {error:#}"));
                     }
                 }
             });
@@ -114,5 +100,17 @@ fn no_relist(api: &Api, revisions: &[(String, String)]) -> Result<()> {
     });
     let wrong = wrong.into_inner().map_err(|_| anyhow!("a watch panicked"))?;
     ensure!(wrong.is_empty(), "{} of {} kinds: {}", wrong.len(), revisions.len(), wrong.join("\n"));
-    until("the server is ready", POD, || api.get("/api/v1/namespaces").map(drop).map_err(|error| format!("{error:#}")))
+    Ok(())
+}
+
+/// A watch from that revision is served, and has no error among its events.
+fn goes_on(api: &Api, path: &str, revision: &str) -> Result<()> {
+    let answer =
+        api.request("GET", &format!("{path}?watch=1&resourceVersion={revision}&timeoutSeconds=1"), &[], b"")?;
+    ensure!(answer.status == 200, "{answer}");
+    for line in answer.body.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        let event: Value = serde_json::from_slice(line)?;
+        ensure!(event["type"] != "ERROR", "{event}");
+    }
+    Ok(())
 }
