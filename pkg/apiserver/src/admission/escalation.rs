@@ -11,7 +11,7 @@ use knarr_api::{Object, Status};
 
 use super::lookup::Rights;
 use super::{Admission, AdmissionRequest, Operation};
-use crate::authz::rbac::{GROUP, Rbac, RoleRef, rules_of};
+use crate::authz::rbac::{GROUP, Rbac, rules_of};
 use crate::request::RequestInfo;
 
 /// See the module.
@@ -57,16 +57,20 @@ impl Escalation {
     }
 
     async fn check_binding(&self, request: &AdmissionRequest<'_>, binding: &Object) -> Result<()> {
-        let part = |field: &str| binding.str_at(&["roleRef", field]).to_owned();
-        let reference = RoleRef { kind: part("kind"), name: part("name") };
-        let resource = if reference.kind == "ClusterRole" { "clusterroles" } else { "roles" };
-        if self.may(request, "bind", resource, &reference.name).await {
+        let name = binding.str_at(&["roleRef", "name"]);
+        let (resource, namespace) = match binding.str_at(&["roleRef", "kind"]) {
+            "ClusterRole" => ("clusterroles", ""),
+            _ => ("roles", request.namespace),
+        };
+        if self.may(request, "bind", resource, name).await {
             return Ok(());
         }
-        // What a role gives that does not exist yet cannot be held by anybody.
-        let rules = self.rbac.rules_of_reference(&reference, request.namespace);
-        let rules = rules.map_err(|why| Status::failure(404, "NotFound", why))?;
-        let held = self.rbac.confirm_no_escalation(&request.cx.user, request.namespace, &rules);
+        // The role as of now: it may have been created by the request before this one.
+        let role = match request.find(GROUP, resource, namespace, name).await? {
+            Some(role) => role,
+            None => return Err(missing(request, resource, name)),
+        };
+        let held = self.rbac.confirm_no_escalation(&request.cx.user, request.namespace, &rules_of(&role));
         held.map_err(|why| request.forbidden(why))
     }
 
@@ -82,6 +86,12 @@ impl Escalation {
         };
         self.rights.may(request, info).await
     }
+}
+
+/// 404: what a role gives that does not exist cannot be held by anybody.
+fn missing(request: &AdmissionRequest<'_>, resource: &str, name: &str) -> Status {
+    let kind = request.registry.kind(GROUP, resource);
+    kind.map_or_else(Status::no_such_path, |kind| Status::not_found(&kind, name))
 }
 
 /// Whether nothing changed but what the garbage collector needs to change.

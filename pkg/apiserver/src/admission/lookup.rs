@@ -10,6 +10,7 @@ use knarr_api::{Object, Status};
 use super::{AdmissionRequest, Operation};
 use crate::authz::{Attributes, Authorize};
 use crate::cache::{Position, Selection};
+use crate::registry::Resource;
 use crate::request::RequestInfo;
 
 impl AdmissionRequest<'_> {
@@ -21,12 +22,12 @@ impl AdmissionRequest<'_> {
         Status::forbidden(self.kind, name, why)
     }
 
-    /// The object, `None` when it does not exist.
+    /// The object as of now; `None` when it does not exist. Upstream's plugins read informers, which may be behind; here the
+    /// cache is at most a wake-up away from the present, so that a label or a class counts from its acknowledgement on.
     pub(super) async fn find(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Result<Option<Object>> {
-        let missing = || Status::internal(format!("there is no resource {plural}.{group}"));
-        let kind = self.registry.kind(group, plural).ok_or_else(missing)?;
-        match self.registry.get(&kind, namespace, name).await {
-            Ok(object) => Ok(Some(object)),
+        let resource = self.resource(group, plural)?;
+        match self.registry.item(&resource, namespace, name).await {
+            Ok(item) => item.stored.object(&resource.stored).map(Some),
             Err(status) if status.is("NotFound") => Ok(None),
             Err(status) => Err(status),
         }
@@ -34,11 +35,15 @@ impl AdmissionRequest<'_> {
 
     /// All objects of a resource, in a namespace or, when that is empty, everywhere.
     pub(super) async fn all(&self, group: &str, plural: &str, namespace: &str) -> Result<Vec<Object>> {
-        let missing = || Status::internal(format!("there is no resource {plural}.{group}"));
-        let resource = self.registry.resource(group, plural).ok_or_else(missing)?;
+        let resource = self.resource(group, plural)?;
         let selection = Selection::all(&resource.stored, namespace);
         let listing = resource.cache()?.list(&selection, Position::Now, 0).await?;
         listing.items.iter().map(|item| item.stored.object(&resource.stored)).collect()
+    }
+
+    fn resource(&self, group: &str, plural: &str) -> Result<Arc<Resource>> {
+        let missing = || Status::internal(format!("there is no resource {plural}.{group}"));
+        self.registry.resource(group, plural).ok_or_else(missing)
     }
 
     /// Whether this creates `plural` of `group` itself.

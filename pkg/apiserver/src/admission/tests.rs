@@ -39,8 +39,7 @@ impl Bench {
                 tokio::task::yield_now().await;
             }
         };
-        let within = std::time::Duration::from_secs(10);
-        assert!(tokio::time::timeout(within, allowed).await.is_ok(), "may still not {verb} {resource}");
+        assert!(tokio::time::timeout(PATIENCE, allowed).await.is_ok(), "may still not {verb} {resource}");
     }
 
     async fn message(&self, who: &Who, method: &str, path: &str, body: Option<Value>) -> (u16, String) {
@@ -60,6 +59,9 @@ fn user(name: &str) -> Who {
 fn pod(name: &str) -> Value {
     json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
 }
+
+/// For what takes effect a moment after its acknowledgement.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 const PODS: &str = "/api/v1/namespaces/a/pods";
 

@@ -17,10 +17,11 @@ use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use super::{Bootstrap, Settings};
+use crate::allocate::{PortRange, ServiceHook};
 use crate::authn::service_account::ServiceAccountTokens;
 use crate::authn::{ClusterAuthenticator, discovery};
 use crate::authz::{Aggregation, Attributes, Authorize, ClusterAuthorizer};
-use crate::registry::{Hooks, Registry};
+use crate::registry::{Hook, Hooks, Registry};
 use crate::request::RequestInfo;
 use crate::subresource::Subresources;
 use crate::{Access, ApiServer, Config, Pages, reviews};
@@ -72,7 +73,10 @@ impl Server {
         let authorizer = Arc::new(ClusterAuthorizer::new());
         let shared: Arc<dyn Authorize> = Arc::clone(&authorizer) as _;
         let plugins = crate::admission::default_plugins(&shared, &authorizer.rbac);
-        let (registry, feed) = Registry::open(store, plugins, Hooks::default()).await.unwrap();
+        let ranges = settings().service_ranges.iter().map(|range| range.parse().unwrap()).collect();
+        let services: Arc<dyn Hook> = Arc::new(ServiceHook::new(ranges, PortRange::default()));
+        let hooks = Hooks::from([(("", "services"), vec![services])]);
+        let (registry, feed) = Registry::open(store, plugins, hooks).await.unwrap();
         let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
         let mut tasks = JoinSet::new();
         let caches = feed.run(shutdown.clone());

@@ -157,7 +157,7 @@ struct Signatures(Mutex<HashMap<String, Arc<Claims>>>);
 
 impl Signatures {
     /// A few per pod of a big node; when full, all go: they come back at one signature each.
-    const CAPACITY: usize = 2048;
+    const CAPACITY: usize = 512;
 
     fn get(&self, token: &str) -> Option<Arc<Claims>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(token).cloned()

@@ -148,14 +148,6 @@ impl Rbac {
         (found, (!broken.is_empty()).then(|| aggregate(broken)))
     }
 
-    /// The rules of the role that a binding in `namespace` names.
-    ///
-    /// # Errors
-    /// When there is no such role; the text is upstream's.
-    pub fn rules_of_reference(&self, reference: &RoleRef, namespace: &str) -> Result<Arc<[Rule]>, String> {
-        rules(&self.read(), reference, namespace).cloned()
-    }
-
     fn read(&self) -> RwLockReadGuard<'_, Index> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
