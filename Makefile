@@ -21,11 +21,11 @@ reset:
 
 ## The release profile: what is installed, and what the figures are measured on.
 build: dependencies
-	@$(CARGO) build --release --locked -p knarr -p knarr-tests --bins
+	@$(CARGO) build --release --locked -p knarr -p knarr-images -p knarr-tests --bins
 
 ## Every test of a normal run.
 test: dependencies
-	@$(CARGO) build --locked -p knarr -p knarr-tests --bins
+	@$(CARGO) build --locked -p knarr -p knarr-images -p knarr-tests --bins
 	@$(CARGO) test --locked --workspace
 
 ## The figures of one node: start, memory, idle CPU, pods, writes.

@@ -1,2 +1,19 @@
-//! The knarr binary.
-fn main() {}
+//! The knarr binary: arguments, configuration, and the wiring of the parts.
+
+mod check;
+mod cli;
+mod config_file;
+mod dataplane;
+mod reset;
+mod server;
+mod status;
+
+use std::process::ExitCode;
+
+/// jemalloc keeps a Tokio process's memory near what it uses; glibc's arenas double it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    cli::main()
+}

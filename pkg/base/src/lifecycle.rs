@@ -107,6 +107,20 @@ impl Components {
         self.names.insert(task.id(), name);
     }
 
+    /// Waits for something that depends on components that run already.
+    ///
+    /// # Errors
+    /// When a component ends first: waiting on would be in vain.
+    pub async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Ended> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            Some(ended) = self.running.join_next_with_id() => {
+                Err(self.judge(ended).map_or_else(|ended| ended, Ended::Unexpected))
+            }
+        }
+    }
+
     /// Waits until the drain starts or a component ends, drains all others within `deadline`, and says what went wrong
     /// first; `Ok` means an orderly end that was asked for.
     ///
@@ -173,6 +187,16 @@ mod tests {
         group.spawn("patient", until(group.shutdown()));
         group.spawn("broken", async { Err("disk on fire") });
         let ended = group.run(Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(ended.to_string(), "broken: disk on fire");
+    }
+
+    #[tokio::test]
+    async fn waiting_for_the_dead_ends() {
+        let mut group = Components::new();
+        group.spawn("patient", until(group.shutdown()));
+        assert_eq!(group.meanwhile(async { 7 }).await.unwrap(), 7);
+        group.spawn("broken", async { Err("disk on fire") });
+        let ended = group.meanwhile(std::future::pending::<()>()).await.unwrap_err();
         assert_eq!(ended.to_string(), "broken: disk on fire");
     }
 

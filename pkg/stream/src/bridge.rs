@@ -1,6 +1,6 @@
 //! Exec and attach: a client's WebSocket on one side, the runtime's SPDY streams on the other.
 
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
@@ -119,8 +119,9 @@ async fn give(mut sink: SplitSink<WebSocket, Message>, mut outgoing: mpsc::Recei
             return Ok(());
         }
     }
-    // Normal closure; a client that is gone already needs none.
-    let _gone = sink.send(Message::Close(None)).await;
+    // client-go takes any other code, and none, for a broken connection. A client that is gone already needs none.
+    let normal = CloseFrame { code: close_code::NORMAL, reason: Utf8Bytes::default() };
+    let _gone = sink.send(Message::Close(Some(normal))).await;
     let _gone = sink.close().await;
     Ok(())
 }

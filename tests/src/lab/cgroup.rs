@@ -19,19 +19,38 @@ fn hierarchies() -> Result<Vec<PathBuf>> {
     Ok(roots.collect())
 }
 
-/// Makes the lab's cgroup everywhere. A new `cpuset` starts empty on v1 and takes no process before it is filled.
+/// Below the lab's cgroup, where its own processes are: on v2 a cgroup with processes has no children.
+const LEAF: &str = "node";
+
+/// Makes the lab's cgroup everywhere, with a leaf for the node's own processes.
 pub(super) fn make(name: &str) -> Result<()> {
     for root in hierarchies()? {
         let own = root.join(name);
-        fs::create_dir_all(&own).with_context(|| format!("cannot make {}", own.display()))?;
-        for file in ["cpuset.cpus", "cpuset.mems"] {
-            let inherited = fs::read_to_string(root.join(file)).unwrap_or_default();
-            let empty = fs::read_to_string(own.join(file)).is_ok_and(|text| text.trim().is_empty());
-            if empty && !inherited.trim().is_empty() {
-                fs::write(own.join(file), inherited.trim())
-                    .with_context(|| format!("cannot fill {}", own.display()))?;
-            }
+        make_one(&root, &own)?;
+        make_one(&own, &own.join(LEAF))?;
+    }
+    Ok(())
+}
+
+/// A new `cpuset` starts empty on v1 and takes no process before it is filled.
+fn make_one(parent: &Path, own: &Path) -> Result<()> {
+    fs::create_dir_all(own).with_context(|| format!("cannot make {}", own.display()))?;
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let inherited = fs::read_to_string(parent.join(file)).unwrap_or_default();
+        let empty = fs::read_to_string(own.join(file)).is_ok_and(|text| text.trim().is_empty());
+        if empty && !inherited.trim().is_empty() {
+            fs::write(own.join(file), inherited.trim()).with_context(|| format!("cannot fill {}", own.display()))?;
         }
+    }
+    Ok(())
+}
+
+/// Moves a process into the lab's cgroup; what it starts follows.
+pub(super) fn attach(name: &str, pid: u32) -> Result<()> {
+    for root in hierarchies()? {
+        let file = root.join(name).join(LEAF).join("cgroup.procs");
+        fs::write(&file, pid.to_string())
+            .with_context(|| format!("cannot move process {pid} into {}", file.display()))?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ pub const COMMAND: &str = "hold";
 pub fn hold(name: &str) -> Result<()> {
     let run = Path::new("/run").join(name);
     // containerd's shims listen below /run/containerd whatever its configuration says.
-    let private = run.join("containerd");
+    let private = run.join("shims");
     fs::create_dir_all(&private)?;
     fs::create_dir_all("/run/containerd")?;
     mount(Some(&private), "/run/containerd", None::<&str>, MsFlags::MS_BIND, None::<&str>)

@@ -95,6 +95,7 @@ impl Lab {
             self.start_holder()?;
         }
         if self.server_pid().is_none() {
+            self.add_images()?;
             self.start_server()?;
         }
         self.wait_for_api()
@@ -202,6 +203,18 @@ impl Lab {
         holder::runs(pid, holder::COMMAND).then_some(pid)
     }
 
+    /// Puts the archives of the example images where the node imports images from.
+    fn add_images(&self) -> Result<()> {
+        let directory = self.paths.state().join("images");
+        if !directory.join("web.tar").exists() {
+            let busybox = run("sh", &["-c", "command -v busybox"]).context("busybox is missing")?;
+            output(
+                Command::new(self.binary.with_file_name("images")).arg(&directory).args(["--busybox", busybox.trim()]),
+            )?;
+        }
+        Ok(())
+    }
+
     fn start_holder(&self) -> Result<()> {
         let launcher =
             std::env::var_os("KNARR_LAB_LAUNCHER").map_or_else(|| self.binary.with_file_name("lab"), PathBuf::from);
@@ -216,6 +229,7 @@ impl Lab {
             "--",
         ]);
         holder.arg(&launcher).args(["--name", &self.name, holder::COMMAND]);
+        remove_file(&self.paths.run().join("holder.ready"))?;
         let log = fs::File::create(self.paths.run().join("holder.log"))?;
         let unshare = holder
             .stdin(Stdio::null())
@@ -230,7 +244,7 @@ impl Lab {
         })
         .with_context(|| fs::read_to_string(self.paths.run().join("holder.log")).unwrap_or_default())?;
         fs::write(self.paths.holder_pid_file(), pid.to_string())?;
-        Ok(())
+        cgroup::attach(&self.name, pid)
     }
 
     /// Starts `knarr server` inside the node and hands it a listener of the machine's own namespace by socket activation
@@ -268,6 +282,7 @@ impl Lab {
             if holder::runs(pid, "knarr") { Ok(pid) } else { Err(format!("process {pid} is not knarr yet")) }
         })
         .with_context(|| self.log_tail())?;
+        cgroup::attach(&self.name, pid)?;
         fs::write(self.paths.pid_file(), pid.to_string())?;
         fs::write(self.paths.address_file(), address.to_string())?;
         Ok(())

@@ -35,9 +35,9 @@ pub(crate) fn show(lab: &Lab) -> Result<()> {
     ] {
         say(&format!("\n== {title}\n{}", lab.kubectl_output(arguments)?.trim_end()));
     }
-    page("ClusterIP, from the node", &cluster_ip, lab.on_node("busybox")?)?;
-    page("NodePort, from the LAN", &format!("{NODE_ADDRESS}:{node_port}"), lab.on_lan("busybox"))?;
-    page("LoadBalancer IP, from the LAN", &address, lab.on_lan("busybox"))?;
+    page("ClusterIP, from the node", &cluster_ip, lab.on_node("curl")?)?;
+    page("NodePort, from the LAN", &format!("{NODE_ADDRESS}:{node_port}"), lab.on_lan("curl"))?;
+    page("LoadBalancer IP, from the LAN", &address, lab.on_lan("curl"))?;
     let neighbour = output(lab.on_lan("ip").args(["neighbour", "show", &address]))?;
     say(&format!("   the LAN's host learned by ARP: {}", neighbour.trim()));
     let version = run("kubectl", &["version", "--client", "-o", "json"]).map(|_| "kubectl")?;
@@ -50,9 +50,9 @@ pub(crate) fn show(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn page(way: &str, address: &str, mut busybox: Command) -> Result<()> {
-    busybox.args(["wget", "-q", "-T", "5", "-O", "-", &format!("http://{address}/")]);
-    let body = until(way, Duration::from_secs(20), || output(&mut busybox).map_err(|error| format!("{error:#}")))?;
+fn page(way: &str, address: &str, mut curl: Command) -> Result<()> {
+    curl.args(["-sS", "--fail", "--max-time", "5", &format!("http://{address}/")]);
+    let body = until(way, Duration::from_secs(20), || output(&mut curl).map_err(|error| format!("{error:#}")))?;
     say(&format!("\n== {way}: http://{address}/\n{}", body.trim_end()));
     Ok(())
 }

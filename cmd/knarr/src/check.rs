@@ -1,0 +1,76 @@
+//! `knarr check`: what this host lacks, and the exact command that mends it.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+/// One thing that a node needs.
+struct Need {
+    what: &'static str,
+    there: fn() -> bool,
+    mend: &'static str,
+}
+
+const NEEDS: &[Need] = &[
+    Need { what: "root", there: || nix::unistd::geteuid().is_root(), mend: "run knarr as root" },
+    Need { what: "containerd", there: || program("containerd"), mend: "apt-get install containerd" },
+    Need { what: "runc", there: || program("runc"), mend: "apt-get install runc" },
+    Need { what: "nft", there: || program("nft"), mend: "apt-get install nftables" },
+    Need { what: "nftables in the kernel", there: nftables, mend: "use a kernel with CONFIG_NF_TABLES" },
+    Need {
+        what: "cgroup controller memory",
+        there: || controller("memory"),
+        mend: "add cgroup_enable=memory to the kernel's command line and reboot",
+    },
+    Need { what: "cgroup controller cpu", there: || controller("cpu"), mend: "use a kernel with CONFIG_CGROUP_SCHED" },
+    Need { what: "cgroup controller pids", there: || controller("pids"), mend: "use a kernel with CONFIG_CGROUP_PIDS" },
+    Need {
+        what: "overlayfs",
+        there: || filesystem("overlay"),
+        mend: "modprobe overlay (without it images take more space and time)",
+    },
+];
+
+/// Prints one line per need and fails when one is not met.
+pub(crate) fn run() -> Result<()> {
+    let mut lacking = 0;
+    for need in NEEDS {
+        if (need.there)() {
+            say(&format!("ok       {}", need.what));
+        } else {
+            lacking += 1;
+            say(&format!("missing  {}: {}", need.what, need.mend));
+        }
+    }
+    if lacking > 0 {
+        bail!("this host lacks {lacking} of {} things", NEEDS.len());
+    }
+    Ok(())
+}
+
+#[allow(clippy::print_stdout, reason = "this is the command's output")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+fn program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = ["/usr/local/sbin", "/usr/sbin", "/sbin"].into_iter().map(Into::into);
+    std::env::split_paths(&path).chain(own).any(|directory| directory.join(name).is_file())
+}
+
+/// Listing tables needs the kernel's part only when the program is there.
+fn nftables() -> bool {
+    let listed = std::process::Command::new("nft").args(["list", "tables"]).output();
+    listed.is_ok_and(|output| output.status.success())
+}
+
+fn controller(name: &str) -> bool {
+    let unified = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    unified.split_whitespace().any(|known| known == name) || Path::new("/sys/fs/cgroup").join(name).is_dir()
+}
+
+fn filesystem(name: &str) -> bool {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    known.lines().any(|line| line.split_whitespace().last() == Some(name))
+}

@@ -1,0 +1,176 @@
+//! The command line. Flags are named as upstream names them.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::{check, config_file, dataplane, reset, server, status};
+
+/// What `--version` prints: the Kubernetes version that is served, and knarr's own.
+pub(crate) const VERSION: &str = concat!("v1.35.4+knarr", env!("CARGO_PKG_VERSION"));
+
+#[derive(Debug, Parser)]
+#[command(name = "knarr", version = VERSION, about = "Kubernetes for bare metal, in one binary", propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a whole node: API server, store, controllers, scheduler and node agent
+    Server(Box<Server>),
+    /// Run the node agent of a machine that joins a cluster
+    Agent(Agent),
+    /// Run what answers while the server is down: cluster DNS
+    Dataplane(Dataplane),
+    /// Act as the CNI plugin; containerd runs this
+    Cni,
+    /// Remove everything that knarr made on this machine
+    Reset(Reset),
+    /// Show how the node on this machine is doing
+    Status(Directories),
+    /// Say what this machine lacks, and the command that mends it
+    Check,
+}
+
+/// Where a node keeps its files.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Directories {
+    /// Configuration file, a YAML mapping of flags to values
+    #[arg(long, value_name = "FILE", default_value = config_file::DEFAULT)]
+    pub(crate) config: PathBuf,
+    /// Directory of the node's state
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/knarr")]
+    pub(crate) data_dir: PathBuf,
+    /// Directory of sockets and other things that a reboot may remove
+    #[arg(long, value_name = "DIR", default_value = "/run/knarr")]
+    pub(crate) run_dir: PathBuf,
+}
+
+/// `knarr server`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Server {
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+    /// Name of the node; kept from the first start, the host's name by default
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+    /// Addresses of the node, one per family; the address of the default route or of the first link by default
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    pub(crate) node_ip: Vec<IpAddr>,
+    /// Labels to register the node with
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',')]
+    pub(crate) node_labels: Vec<String>,
+    /// Taints to register the node with
+    #[arg(long, value_name = "KEY=VALUE:EFFECT", value_delimiter = ',')]
+    pub(crate) register_with_taints: Vec<String>,
+    /// Range of Pod addresses
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.42.0.0/16")]
+    pub(crate) cluster_cidr: Vec<String>,
+    /// Range of Service addresses
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.43.0.0/16")]
+    pub(crate) service_cluster_ip_range: Vec<String>,
+    /// Range of ports for Services of type NodePort
+    #[arg(long, value_name = "FIRST-LAST", default_value = "30000-32767")]
+    pub(crate) service_node_port_range: String,
+    /// Address of the cluster's DNS; the tenth of the Service range by default
+    #[arg(long, value_name = "IP")]
+    pub(crate) cluster_dns: Option<IpAddr>,
+    /// Domain of the cluster
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub(crate) cluster_domain: String,
+    /// More names and addresses for the API server's certificate
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) tls_san: Vec<String>,
+    /// Address that the API server listens on
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    pub(crate) bind_address: IpAddr,
+    /// Port that the API server listens on
+    #[arg(long, value_name = "PORT", default_value_t = 6443)]
+    pub(crate) secure_port: u16,
+    /// Requests that only read and may be in flight at once; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    pub(crate) max_requests_inflight: usize,
+    /// Requests that write and may be in flight at once; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) max_mutating_requests_inflight: usize,
+    /// Cgroup below which everything of this node lives
+    #[arg(long, value_name = "CGROUP", default_value = "/")]
+    pub(crate) cgroup_root: String,
+    /// Parts to leave out
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    pub(crate) disable: Vec<Part>,
+}
+
+/// A part of knarr that can be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Cluster DNS.
+    Dns,
+    /// Addresses for Services of type LoadBalancer.
+    Loadbalancer,
+}
+
+/// `knarr agent`: its flags are parsed so that units and scripts can be written now.
+#[derive(Clone, Debug, Args)]
+struct Agent {
+    #[command(flatten)]
+    directories: Directories,
+    /// Address of the API server to join
+    #[arg(long, value_name = "URL")]
+    server: String,
+    /// Bootstrap token
+    #[arg(long, value_name = "TOKEN")]
+    token: String,
+}
+
+/// `knarr dataplane`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Dataplane {
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
+/// `knarr reset`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Reset {
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+    /// Cgroup below which everything of this node lives
+    #[arg(long, value_name = "CGROUP", default_value = "/")]
+    pub(crate) cgroup_root: String,
+}
+
+/// Parses the command line and does what it says; one line on standard error and exit code 1 when that fails.
+pub(crate) fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // The plugin has a protocol of its own for errors.
+    if arguments.get(1).is_some_and(|command| command == "cni") {
+        return knarr_network::cni::main();
+    }
+    match config_file::merge(arguments, &Cli::command()).and_then(|merged| run(Cli::parse_from(merged).command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("knarr: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Server(server) => server::run(&server),
+        Command::Dataplane(dataplane) => dataplane::run(&dataplane),
+        Command::Reset(reset) => reset::run(&reset),
+        Command::Status(directories) => status::run(&directories),
+        Command::Check => check::run(),
+        Command::Cni => anyhow::bail!("the CNI plugin takes no arguments: the runtime runs it"),
+        Command::Agent(agent) => {
+            anyhow::bail!("joining a cluster ({}) is not possible yet: run `knarr server`", agent.server)
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The configuration file: a YAML mapping whose keys are the long names of the command's flags.
+//!
+//! ```yaml
+//! node-ip: 192.168.1.10
+//! tls-san: [knarr.example, 10.0.0.5]
+//! ```
+//!
+//! A flag on the command line replaces the file's value of that name.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// The file that is read when it exists and `--config` names no other.
+pub(crate) const DEFAULT: &str = "/etc/knarr/config.yaml";
+
+/// The command line with what the configuration file adds to it. `cli` says which flags the subcommand has: the file is
+/// written for `server`, so that the other subcommands take from it only what they know.
+pub(crate) fn merge(arguments: Vec<OsString>, cli: &clap::Command) -> Result<Vec<OsString>> {
+    let subcommand = arguments.get(1).and_then(|name| cli.find_subcommand(name));
+    let Some(subcommand) = subcommand.filter(|subcommand| knows(subcommand, "config")) else { return Ok(arguments) };
+    let Some(text) = read(&arguments)? else { return Ok(arguments) };
+    let strict = subcommand.get_name() == "server";
+    let added = flags(&text, &arguments, |flag| strict || knows(subcommand, flag))?;
+    let mut merged = arguments;
+    merged.splice(2..2, added);
+    Ok(merged)
+}
+
+fn knows(subcommand: &clap::Command, flag: &str) -> bool {
+    subcommand.get_arguments().any(|argument| argument.get_long() == Some(flag))
+}
+
+fn read(arguments: &[OsString]) -> Result<Option<String>> {
+    let named = arguments.iter().enumerate().find_map(|(position, argument)| {
+        let argument = argument.to_str()?;
+        match argument.strip_prefix("--config")? {
+            "" => arguments.get(position + 1).cloned(),
+            rest => rest.strip_prefix('=').map(OsString::from),
+        }
+    });
+    match named {
+        Some(path) => {
+            let shown = Path::new(&path).display();
+            std::fs::read_to_string(&path).map(Some).with_context(|| format!("cannot read --config {shown}"))
+        }
+        None => match std::fs::read_to_string(DEFAULT) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some).with_context(|| format!("cannot read {DEFAULT}")),
+        },
+    }
+}
+
+fn flags(text: &str, given: &[OsString], known: impl Fn(&str) -> bool) -> Result<Vec<OsString>> {
+    let parsed: Option<serde_json::Map<String, Value>> =
+        serde_saphyr::from_str(text).context("the configuration file is no mapping of flags to values")?;
+    let mut added = Vec::new();
+    for (key, value) in parsed.unwrap_or_default() {
+        let flag = format!("--{key}");
+        let is_given = |argument: &OsString| {
+            argument.to_str().is_some_and(|text| text == flag || text.starts_with(&format!("{flag}=")))
+        };
+        if known(&key) && !given.iter().any(is_given) {
+            push(&mut added, &flag, &value)?;
+        }
+    }
+    Ok(added)
+}
+
+fn push(added: &mut Vec<OsString>, flag: &str, value: &Value) -> Result<()> {
+    match value {
+        Value::Bool(true) => added.push(flag.into()),
+        Value::Bool(false) | Value::Null => {}
+        Value::String(text) => added.push(format!("{flag}={text}").into()),
+        Value::Number(number) => added.push(format!("{flag}={number}").into()),
+        Value::Array(items) => items.iter().try_for_each(|item| push(added, flag, item))?,
+        Value::Object(_) => bail!("the configuration file's value of {} is a mapping", flag.trim_start_matches('-')),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, given: &[&str], expect: &[&str]) {
+        let given: Vec<_> = given.iter().map(OsString::from).collect();
+        assert_eq!(
+            flags(text, &given, |flag| flag != "unknown").unwrap(),
+            expect.iter().map(OsString::from).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn the_file_adds_what_the_command_line_lacks() {
+        check("node-ip: 192.168.1.10\nsecure-port: 7443\n", &[], &["--node-ip=192.168.1.10", "--secure-port=7443"]);
+        check("tls-san: [a, b]\n", &[], &["--tls-san=a", "--tls-san=b"]);
+        check("node-ip: 192.168.1.10\n", &["--node-ip=10.0.0.1"], &[]);
+        check("node-ip: 192.168.1.10\n", &["--node-ip", "10.0.0.1"], &[]);
+        check("# nothing\n", &[], &[]);
+        check("unknown: 1\n", &[], &[]);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert!(flags("- a\n- b\n", &[], |_| true).is_err());
+        assert!(flags("node-ip: {a: b}\n", &[], |_| true).is_err());
+    }
+}

@@ -1,0 +1,175 @@
+//! API server, bootstrap objects, controllers, scheduler.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use knarr_api::user::UserInfo;
+use knarr_apiserver::admission::default_plugins;
+use knarr_apiserver::allocate::ServiceHook;
+use knarr_apiserver::authn::service_account::ServiceAccountTokens;
+use knarr_apiserver::authn::{ClusterAuthenticator, discovery};
+use knarr_apiserver::authz::{Aggregation, Authorize, ClusterAuthorizer, node::NodeAuthorizer, rbac::Rbac};
+use knarr_apiserver::bootstrap::rbac::node_rules;
+use knarr_apiserver::bootstrap::{self, Bootstrap};
+use knarr_apiserver::registry::{Hooks, Registry};
+use knarr_apiserver::subresource::{Kubelets, Subresources};
+use knarr_apiserver::{Access, ApiServer, Config, Pages, reviews};
+use knarr_base::Components;
+use knarr_base::readiness::Readiness;
+use knarr_client::Caches;
+use knarr_client::events;
+use knarr_client::transport::in_process;
+use knarr_network::lb::Allocator;
+use knarr_pki::{ClusterPki, Kubeconfig, Names, tls};
+use knarr_scheduler::{Clients, Scheduler};
+use knarr_store::LogStore;
+
+use super::settings::Settings;
+use crate::cli::Part;
+
+/// Who issues service account tokens.
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// The service account that gives Services their addresses.
+const ALLOCATOR: &str = "load-balancer-controller";
+
+/// What the node's agent needs of the control plane.
+pub(super) struct ControlPlane {
+    pub(super) pki: Arc<ClusterPki>,
+    pub(super) readiness: Readiness,
+    pub(super) events: events::Sink,
+    /// Reads of the control plane, shared by all its parts.
+    pub(super) caches: Caches,
+    router: axum::Router,
+}
+
+impl ControlPlane {
+    /// A client that acts as `user`.
+    pub(super) fn client(&self, user: UserInfo) -> kube::Client {
+        in_process(self.router.clone(), user)
+    }
+}
+
+/// Builds the control plane and spawns its parts.
+pub(super) async fn build(
+    settings: &Settings,
+    components: &mut Components,
+    listeners: Vec<TcpListener>,
+) -> Result<ControlPlane> {
+    let shutdown = components.shutdown();
+    let readiness = Readiness::new();
+    let (pki, store) = open(settings).await?;
+    write_kubeconfig(settings, &pki)?;
+
+    let (rbac, node) = (Arc::<Rbac>::default(), Arc::new(NodeAuthorizer::new(node_rules())));
+    let cluster_authorizer = Arc::new(ClusterAuthorizer { node, rbac: rbac.clone() });
+    let authorizer: Arc<dyn Authorize> = cluster_authorizer.clone();
+    let hook = ServiceHook::new(settings.service_ranges.clone(), settings.node_ports);
+    let hooks: Hooks = HashMap::from([(("", "services"), vec![Arc::new(hook) as _])]);
+    let (registry, feed) = Registry::open(store.clone(), default_plugins(&authorizer, &rbac), hooks).await?;
+    let tokens = Arc::new(ServiceAccountTokens::new(pki.clone(), ISSUER.to_owned(), registry.clone()));
+    let authenticator = Arc::new(ClusterAuthenticator::new(tokens.clone(), true));
+    let mut subresources = Subresources::default();
+    let needs =
+        reviews::Dependencies { authorizer: authorizer.clone(), rbac, tokens: tokens.clone(), pki: pki.clone() };
+    reviews::add(&mut subresources, &needs);
+    let kubelet_tls = tls::client(&pki.apiserver_kubelet_client, &pki.ca)?;
+    Kubelets::new(Arc::new(kubelet_tls), shutdown.clone()).register(&mut subresources);
+    let address = SocketAddr::new(settings.address()?, settings.arguments.secure_port).to_string();
+    let pages = discovery::add(Pages::default(), pki.clone(), ISSUER, &address);
+    let config = Config {
+        advertise_address: address,
+        max_requests_inflight: settings.arguments.max_requests_inflight,
+        max_mutating_requests_inflight: settings.arguments.max_mutating_requests_inflight,
+        readiness: readiness.clone(),
+        ..Config::default()
+    };
+    let access = Access { authenticator, authorizer };
+    let server = ApiServer::new(config, registry.clone(), access, subresources, pages);
+    let tls = Arc::new(tls::server(&pki.apiserver, &pki.ca)?);
+
+    components.spawn("authorizer", cluster_authorizer.feed(&registry, &readiness).run(shutdown.clone()));
+    let bootstrap = Bootstrap::new(registry.clone(), &pki, &bootstrap_settings(settings)?, readiness.task("bootstrap"));
+    components.spawn("bootstrap", bootstrap.run(shutdown.clone()));
+    components.spawn("role aggregation", Aggregation::new(registry, readiness.clone()).run(shutdown.clone()));
+    components.spawn("certificates", pki.clone().run(shutdown.clone()));
+    let router = server.router();
+    components.spawn("API server", server.run(feed, listeners, tls, shutdown.clone()));
+
+    let (events, writer) = events::channel();
+    components.spawn("events", writer.run(shutdown.clone()));
+    let manager = in_process(router.clone(), UserInfo::new("system:kube-controller-manager", &[]));
+    let (caches, watches) = Caches::new(manager);
+    components.spawn("watches", watches.run(shutdown));
+    let control_plane = ControlPlane { pki, readiness, events, caches, router };
+    // Before the roles are known, everybody but the administrators would be refused.
+    components.meanwhile(control_plane.readiness.ready()).await?;
+    spawn_clients(settings, &control_plane, components);
+    Ok(control_plane)
+}
+
+/// Controllers and scheduler: clients of the API like any other.
+fn spawn_clients(settings: &Settings, control_plane: &ControlPlane, components: &mut Components) {
+    let router = control_plane.router.clone();
+    let deps = knarr_controllers::Deps {
+        caches: control_plane.caches.clone(),
+        client: Arc::new(move |name| in_process(router.clone(), UserInfo::service_account("kube-system", name))),
+        events: control_plane.events.clone(),
+        settings: Arc::new(knarr_controllers::Settings {
+            root_ca: control_plane.pki.ca.certificate_pem().to_owned(),
+            cluster_cidrs: settings.arguments.cluster_cidr.clone(),
+        }),
+    };
+    knarr_controllers::spawn(components, &deps);
+    let client = control_plane.client(UserInfo::new("system:kube-scheduler", &[]));
+    let recorder = control_plane.events.recorder(client.clone(), "default-scheduler", "");
+    let scheduler = Scheduler::new(Clients { caches: control_plane.caches.clone(), client, recorder });
+    components.spawn("scheduler", scheduler.run(components.shutdown()));
+    if !settings.disabled(Part::Loadbalancer) {
+        let client = control_plane.client(UserInfo::service_account("kube-system", ALLOCATOR));
+        let recorder = control_plane.events.recorder(client.clone(), ALLOCATOR, "");
+        let allocator = Allocator::new(client, &control_plane.caches, recorder);
+        components.spawn("load balancer allocator", allocator.run(components.shutdown()));
+    }
+}
+
+/// Keys are made while the log is read.
+async fn open(settings: &Settings) -> Result<(Arc<ClusterPki>, Arc<LogStore>)> {
+    let names = Names {
+        node: settings.node.clone(),
+        addresses: settings.addresses.clone(),
+        service: settings.kubernetes_service(),
+        cluster_domain: settings.arguments.cluster_domain.clone(),
+        extra: settings.arguments.tls_san.clone(),
+    };
+    let (pki, store) = (settings.data("pki"), settings.data("store"));
+    let pki = tokio::task::spawn_blocking(move || ClusterPki::open(&pki, &names));
+    let store = tokio::task::spawn_blocking(move || LogStore::open(store, knarr_store::Options::default()));
+    let (pki, store) = tokio::try_join!(pki, store)?;
+    Ok((Arc::new(pki.context("certificates")?), store.context("store")?))
+}
+
+fn write_kubeconfig(settings: &Settings, pki: &ClusterPki) -> Result<()> {
+    let server = format!("https://127.0.0.1:{}", settings.arguments.secure_port);
+    let kubeconfig = Kubeconfig {
+        server: &server,
+        cluster: "knarr",
+        user: "kubernetes-admin",
+        authority: &pki.ca,
+        client: &pki.admin.current(),
+    };
+    Ok(kubeconfig.write(&settings.data("admin.kubeconfig"))?)
+}
+
+fn bootstrap_settings(settings: &Settings) -> Result<bootstrap::Settings> {
+    let service_address = settings.kubernetes_service().first().copied().context("no range of Service addresses")?;
+    Ok(bootstrap::Settings {
+        service_ranges: settings.service_ranges.iter().map(ToString::to_string).collect(),
+        service_address,
+        dns_address: settings.cluster_dns.first().copied(),
+        advertise: settings.address()?,
+        port: settings.arguments.secure_port,
+    })
+}
