@@ -25,7 +25,7 @@ build: dependencies
 
 ## Every test of a normal run.
 test: dependencies
-	@$(CARGO) build --locked -p knarr -p knarr-images -p knarr-tests --bins
+	@$(CARGO) build --locked --workspace --all-targets
 	@$(CARGO) test --locked --workspace
 
 ## The figures of one node: start, memory, idle CPU, pods, writes.
