@@ -8,11 +8,10 @@ use knarr_api::kind::{Kind, Version};
 use knarr_api::object::Meta;
 use knarr_api::schema::{self, decode};
 use knarr_api::status::Result;
-use knarr_api::{Object, Status};
-use serde::Deserialize;
+use knarr_api::{Object, Status, protobuf};
 use serde_json::Value;
 
-use super::media::{self, Format};
+use super::media::{self, BodyFormat};
 use crate::request::{FieldValidation, RequestContext};
 
 /// Largest body: upstream's `MaxRequestBodyBytes`.
@@ -30,7 +29,7 @@ pub(crate) async fn read(body: Body) -> Result<Bytes> {
     }
 }
 
-/// Reads an object of `kind` in `version` from a body: JSON or YAML, checked against the schema.
+/// Reads an object of `kind` in `version` from a body: JSON, YAML or protobuf, checked against the schema.
 ///
 /// # Errors
 /// 400 with upstream's text when it is malformed, 415 for other formats.
@@ -60,18 +59,21 @@ pub(crate) fn typed(
     let unrecognized = |why: &dyn std::fmt::Display| {
         Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"))
     };
-    let ty = schema::root(schema);
-    let decoded = match (media::body_format(headers)?, ty) {
-        (Format::Json, Some(ty)) => decode::from_slice(bytes, ty),
-        (Format::Json, None) => {
-            let object: Object = serde_json::from_slice(bytes).map_err(|error| unrecognized(&error))?;
-            Ok(decode::Decoded { object, strict: Vec::new() })
+    let format = media::body_format(headers)?;
+    let decoded = match (format, schema::root(schema)) {
+        (BodyFormat::Json, Some(ty)) => decode::from_slice(bytes, ty),
+        (format, ty) => {
+            let value = match format {
+                BodyFormat::Json => serde_json::from_slice(bytes).map_err(|error| unrecognized(&error))?,
+                BodyFormat::Yaml => yaml(bytes).map_err(|error| unrecognized(&error))?,
+                BodyFormat::Protobuf => protobuf(bytes, schema).map_err(|error| unrecognized(&error))?.into(),
+            };
+            match (value, ty) {
+                (value, Some(ty)) => decode::from_value(value, ty),
+                (Value::Object(object), None) => Ok(decode::Decoded { object, strict: Vec::new() }),
+                (_, None) => return Err(unrecognized(&"it is not an object")),
+            }
         }
-        (Format::Yaml, ty) => match (yaml(bytes).map_err(|error| unrecognized(&error))?, ty) {
-            (value, Some(ty)) => decode::from_value(value, ty),
-            (Value::Object(object), None) => Ok(decode::Decoded { object, strict: Vec::new() }),
-            (_, None) => return Err(unrecognized(&"not an object")),
-        },
     };
     let decoded = decoded.map_err(|error| match error {
         decode::Error::Syntax(_) => unrecognized(&error),
@@ -124,6 +126,18 @@ fn check_type(object: &Object, (api_version, kind): (&str, &str)) -> Result<()> 
     Ok(())
 }
 
+/// An object in protobuf, with the type that its envelope names.
+fn protobuf(bytes: &[u8], schema: &str) -> Result<Object, protobuf::Error> {
+    let envelope = protobuf::open(bytes)?;
+    let mut object = protobuf::decode(envelope.raw, schema)?;
+    for (field, text) in [("apiVersion", envelope.api_version), ("kind", envelope.kind)] {
+        if !text.is_empty() {
+            object.insert(field.into(), text.into());
+        }
+    }
+    Ok(object)
+}
+
 /// YAML 1.2 with the octal numbers of 1.1, which file modes are written in.
 pub(crate) fn yaml(bytes: &[u8]) -> Result<Value, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
@@ -133,18 +147,21 @@ pub(crate) fn yaml(bytes: &[u8]) -> Result<Value, serde_saphyr::Error> {
     serde_saphyr::from_slice_with_options(bytes, options)
 }
 
-/// Reads an options object that a body may hold, such as `DeleteOptions`; `None` for an empty body.
+/// Reads the options that the body of a delete may hold; `None` for an empty body.
 ///
 /// # Errors
 /// 400 when it is malformed.
-pub(crate) fn options<T: for<'de> Deserialize<'de>>(headers: &HeaderMap, bytes: &[u8]) -> Result<Option<T>> {
+pub(crate) fn delete_options(headers: &HeaderMap, bytes: &[u8]) -> Result<Option<Value>> {
+    const SCHEMA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
     let malformed = |error: &dyn std::fmt::Display| Status::bad_request(format!("unable to read options: {error}"));
-    let value = match media::body_format(headers)? {
-        Format::Json => serde_json::from_slice(bytes).map_err(|error| malformed(&error))?,
-        Format::Yaml => yaml(bytes).map_err(|error| malformed(&error))?,
-    };
-    serde_json::from_value(value).map(Some).map_err(|error| malformed(&error))
+    match media::body_format(headers)? {
+        BodyFormat::Json => serde_json::from_slice(bytes).map(Some).map_err(|error| malformed(&error)),
+        BodyFormat::Yaml => yaml(bytes).map(Some).map_err(|error| malformed(&error)),
+        BodyFormat::Protobuf => {
+            protobuf(bytes, SCHEMA).map(|object| Some(object.into())).map_err(|error| malformed(&error))
+        }
+    }
 }

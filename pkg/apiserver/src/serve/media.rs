@@ -1,8 +1,8 @@
 //! Media types: what a client accepts and what it sends.
 
 use http::{HeaderMap, header};
-use knarr_api::Status;
 use knarr_api::status::Result;
+use knarr_api::{Status, protobuf};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +33,11 @@ pub(crate) enum Form {
     Table,
 }
 
-/// What the server speaks, for error messages.
+/// What the server writes, for error messages.
 const SERVED: &str = "application/json, application/yaml";
+
+/// What the server reads, for error messages.
+const READ: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
 impl Format {
     pub(crate) const fn content_type(self) -> &'static str {
@@ -124,15 +127,24 @@ pub(crate) fn content_type(headers: &HeaderMap) -> String {
 }
 
 /// The format of a body that is an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyFormat {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
+/// The format of a body that is an object.
 ///
 /// # Errors
 /// 415 for formats that are not known.
-pub(crate) fn body_format(headers: &HeaderMap) -> Result<Format> {
+pub(crate) fn body_format(headers: &HeaderMap) -> Result<BodyFormat> {
     match content_type(headers).as_str() {
-        // Old clients say that bodies of DELETE are forms or nothing in particular.
-        "application/json" | "*/*" => Ok(Format::Json),
-        "application/yaml" => Ok(Format::Yaml),
-        _ => Err(Status::unsupported_media_type(SERVED)),
+        // Old clients say nothing in particular of bodies of DELETE.
+        "application/json" | "*/*" => Ok(BodyFormat::Json),
+        "application/yaml" => Ok(BodyFormat::Yaml),
+        protobuf::MEDIA_TYPE => Ok(BodyFormat::Protobuf),
+        _ => Err(Status::unsupported_media_type(READ)),
     }
 }
 

@@ -6,7 +6,6 @@ use http::{Request, StatusCode};
 use knarr_api::Status;
 use knarr_api::object::Meta;
 use knarr_api::status::{Details, Result};
-use serde_json::Value;
 
 use super::{Operation, answer, answer_status, body};
 use crate::cache::{Position, Stored};
@@ -60,7 +59,7 @@ impl Operation<'_> {
     async fn delete_options(&self, request: Request<Body>) -> Result<(RequestContext, DeleteOptions)> {
         let (parts, content) = request.into_parts();
         let bytes = body::read(content).await?;
-        let value: Option<Value> = body::options(&parts.headers, &bytes)?;
+        let value = body::delete_options(&parts.headers, &bytes)?;
         let query = Query::new(parts.uri.query().unwrap_or_default());
         let options = match value {
             None => DeleteOptions::from_query(query)?,

@@ -186,3 +186,18 @@ async fn a_group_that_is_stored_as_another_sees_the_same_objects() {
     let none = api.get("/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Dq").await.ok();
     assert_eq!(names(&none).len(), 0);
 }
+
+#[tokio::test]
+async fn bodies_in_protobuf_are_what_client_go_sends() {
+    use crate::testing::request;
+    let api = Fixture::new().await;
+    // k8s\0 Unknown{ typeMeta=1{ apiVersion=1 "v1", kind=2 "ConfigMap" }, raw=2{ metadata=1{ name=1 "p" }, data=2{ "a": "1" } } }
+    let body: &[u8] = b"k8s\0\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12\x0d\x0a\x03\x0a\x01p\x12\x06\x0a\x01a\x12\x011";
+    let media = "application/vnd.kubernetes.protobuf";
+    let made = api.call(request(http::Method::POST, MAPS, media, body.into())).await.ok();
+    assert_eq!((&made["metadata"]["name"], &made["data"]), (&json!("p"), &json!({"a": "1"})));
+    // DeleteOptions{ preconditions=2{ uid=1 "x" } }
+    let body: &[u8] = b"k8s\0\x12\x05\x12\x03\x0a\x01x";
+    let path = format!("{MAPS}/p");
+    assert_eq!(api.call(request(http::Method::DELETE, &path, media, body.into())).await.code, 409);
+}
