@@ -109,12 +109,7 @@ impl Context {
         for name in plan.delete {
             self.delete(deployment, &name).await?;
         }
-        let mut current = deployment.clone();
-        if let Some(revision) = plan.revision {
-            current.annotations_mut().insert(history::REVISION.into(), revision);
-            current = self.api(deployment).replace(&deployment.name_any(), &PostParams::default(), &current).await?;
-        }
-        self.report(current, plan.status).await
+        self.report(deployment, plan.revision, plan.status).await
     }
 
     async fn write(&self, deployment: &Deployment, member: Member) -> Result<(), Error> {
@@ -152,7 +147,7 @@ impl Context {
                 && template.is_some_and(|template| hash::is_of(&taken, template));
             if !ours {
                 status.collision_count = Some(status.collision_count.unwrap_or_default() + 1);
-                self.report(deployment.clone(), status).await?;
+                self.report(deployment, None, status).await?;
             }
         } else if !namespace_terminating(&error) {
             let message = format!("Failed to create new replica set \"{name}\": {}", said(&error));
@@ -161,7 +156,7 @@ impl Context {
                 let (kind, reason) = (conditions::PROGRESSING, "ReplicaSetCreateError");
                 conditions::set(&mut list, conditions::new(kind, "False", reason, &message, Timestamp::now()));
                 status.conditions = Some(list);
-                self.report(deployment.clone(), status).await?;
+                self.report(deployment, None, status).await?;
             }
             self.recorder.event(deployment, Type::Warning, "ReplicaSetCreateError", message);
         }
@@ -181,18 +176,19 @@ impl Context {
         Ok(self.sets.until(&Key::new(&namespace, name), ends).await?)
     }
 
-    async fn report(&self, mut deployment: Deployment, status: DeploymentStatus) -> Result<(), Error> {
-        if status::differs(&deployment.status.clone().unwrap_or_default(), &status) {
-            deployment.status = Some(status);
-            let name = deployment.name_any();
-            deployment = self.api(&deployment).replace_status(&name, &PostParams::default(), &deployment).await?;
+    /// Writes what differs. The revision goes with the status: a change of annotations through the object itself would
+    /// count as a new generation.
+    async fn report(&self, old: &Deployment, revision: Option<String>, status: DeploymentStatus) -> Result<(), Error> {
+        if revision.is_none() && !status::differs(&old.status.clone().unwrap_or_default(), &status) {
+            return Ok(());
         }
-        // Also covers the write of the revision before.
-        Ok(self.deployments.seen(deployment.metadata.resource_version.as_deref().unwrap_or_default()).await?)
-    }
-
-    fn api(&self, deployment: &Deployment) -> Api<Deployment> {
-        Api::namespaced(self.client.clone(), &deployment.namespace().unwrap_or_default())
+        let mut new = Deployment { status: Some(status), ..old.clone() };
+        if let Some(revision) = revision {
+            new.annotations_mut().insert(history::REVISION.into(), revision);
+        }
+        let api = Api::<Deployment>::namespaced(self.client.clone(), &old.namespace().unwrap_or_default());
+        let written = api.replace_status(&old.name_any(), &PostParams::default(), &new).await?;
+        Ok(self.deployments.seen(written.metadata.resource_version.as_deref().unwrap_or_default()).await?)
     }
 }
 
