@@ -16,6 +16,7 @@
 
 pub mod addr;
 mod bridge;
+mod check;
 pub mod cni;
 mod error;
 pub mod lb;
@@ -30,6 +31,7 @@ pub mod service;
 mod sysctl;
 
 pub use addr::{Cidr, Family};
+pub use check::{Lack, check};
 pub use error::Error;
 pub use network::{Config, Network};
 pub use reset::reset;

@@ -1,7 +1,8 @@
 //! `hostPort`: ports of the node that lead to a pod.
 //!
 //! They live in tables of their own, because a plugin adds and removes them while no other process of knarr may run. Their
-//! chains come after those of Services, so a Service's address or node port is never taken over.
+//! chains come after those of Services, so a Service's address or node port is never taken over. As with node ports, the
+//! loopback address is not among the node's addresses here.
 
 use std::fmt::Write;
 use std::net::IpAddr;

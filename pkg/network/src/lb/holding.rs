@@ -92,6 +92,10 @@ impl Holding {
             netlink.delete_address(old)?;
         }
         self.restrict(wanted);
+        if wanted.values().any(|place| place.interfaces.is_some()) {
+            // Somebody may have removed the filter, and nothing else would show it.
+            self.table.distrust();
+        }
         self.table.sync().await?;
         for new in addresses {
             // One that expires has to be set again each time; one that does not is left alone.
@@ -157,6 +161,17 @@ fn addresses_of(ip: IpAddr, place: &Place, links: &[Link], bridge: Option<&Link>
     let address =
         |link: &Link| Address { link: link.index, ip, length, host_only: true, expires: place.expires, ours: true };
     Ok(on.into_iter().map(address).collect())
+}
+
+/// The links to a LAN on which the node's bridge is not enough to be answered for.
+pub(crate) fn strict_links(netlink: &mut Netlink) -> Result<Vec<String>> {
+    let mut strict = Vec::new();
+    for link in announcing_links(netlink, None)? {
+        if answers_for_own_only(&link)? {
+            strict.push(link.name);
+        }
+    }
+    Ok(strict)
 }
 
 /// The larger one of `all` and the link's own counts (`ip-sysctl.rst`).

@@ -21,6 +21,7 @@ pub use allocation::{Decision, Taken, decide};
 pub use allocator::Allocator;
 pub use announcement::{Announcement, Seen, announcements};
 pub use claim::{Probed, announce, probe};
+pub(crate) use holding::strict_links;
 pub use holding::{Holding, Place};
 pub use metallb::{IPAddressPool, L2Advertisement};
 pub use pool::Pools;

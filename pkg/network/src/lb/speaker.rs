@@ -186,7 +186,7 @@ impl Speaker {
             probes.push(async move {
                 let holder = match ip {
                     IpAddr::V4(ip) => probe(&links, ip).await?,
-                    // The kernel finds out by itself when it takes an IPv6 address.
+                    // Duplicate address detection of IPv6 is the kernel's, per address; ours are exempt from it.
                     IpAddr::V6(_) => None,
                 };
                 Ok::<_, crate::Error>((ip, announcement, holder))

@@ -4,9 +4,11 @@
 //! what its manual documents, what `nft list` shows and what stays the same between versions; they are read back as JSON
 //! (see [`Table`]), because that is what programs can read.
 
+mod monitor;
 mod read;
 mod table;
 
+pub use monitor::Monitor;
 pub use table::{Base, Set, Table};
 
 use std::io::Write;

@@ -4,18 +4,21 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::channel::mpsc;
+use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::Node;
 use knarr_base::Shutdown;
 use knarr_base::readiness::Readiness;
 use knarr_client::Cache;
 use rtnetlink::MulticastGroup;
+use rtnetlink::sys::SocketAddr;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{check_overlap, firewall, table, uplink};
 use crate::error::Doing;
 use crate::netlink::{Address, Netlink, Route};
-use crate::nft::Table;
+use crate::nft::{Monitor, Table};
 use crate::{Cidr, Error, Family, Result, bridge, cni};
 
 /// How often everything is looked at although the kernel reported nothing: other firewalls report nothing to us.
@@ -79,28 +82,19 @@ impl NodeNetwork {
     }
 
     async fn work(&self) -> Result<()> {
-        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-        let (connection, _handle, mut events) =
-            rtnetlink::new_multicast_connection(&groups).doing(|| "watch the links")?;
-        let watching = tokio::spawn(connection);
-        let _watching = AbortOnDrop(watching);
+        let mut links = Links::watch()?;
+        let mut tables = Monitor::open()?;
         let mut nodes = self.nodes.subscribe();
         let mut foundation = Foundation::new(self.config.clone());
         let mut installed = None;
         loop {
             let next = Instant::now() + self.keep(&mut foundation, &mut installed).await;
             tokio::select! {
-                _ = nodes.next() => {}
-                event = events.next() => {
-                    if event.is_none() {
-                        return Err(Error::Malformed("the kernel reports no links any more".into()));
-                    }
-                }
+                _ = nodes.next() => while nodes.ready().is_some() {},
+                changed = links.changed() => changed?,
+                () = tables.lost() => foundation.distrust(),
                 () = tokio::time::sleep_until(next) => foundation.distrust(),
             }
-            tokio::time::sleep(GATHER).await;
-            while nodes.ready().is_some() {}
-            while futures::FutureExt::now_or_never(events.next()).flatten().is_some() {}
         }
     }
 
@@ -218,11 +212,36 @@ fn make_links(config: &Config, subnets: &[Cidr], node_ips: &[IpAddr]) -> Result<
     Ok(mtu)
 }
 
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+/// What the kernel reports of links and addresses.
+struct Links {
+    reports: mpsc::UnboundedReceiver<Report>,
+    connection: JoinHandle<()>,
+}
 
-impl<T> Drop for AbortOnDrop<T> {
+type Report = (rtnetlink::packet_core::NetlinkMessage<rtnetlink::packet_route::RouteNetlinkMessage>, SocketAddr);
+
+impl Links {
+    fn watch() -> Result<Self> {
+        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+        let opened = rtnetlink::new_multicast_connection(&groups);
+        let (connection, _requests, reports) = opened.doing(|| "watch the links")?;
+        Ok(Self { reports, connection: tokio::spawn(connection) })
+    }
+
+    /// Waits for a change and those that come with it: a pod's start changes several things.
+    async fn changed(&mut self) -> Result<()> {
+        if self.reports.next().await.is_none() {
+            return Err(Error::Malformed("the kernel reports no links any more".into()));
+        }
+        tokio::time::sleep(GATHER).await;
+        while self.reports.next().now_or_never().flatten().is_some() {}
+        Ok(())
+    }
+}
+
+impl Drop for Links {
     fn drop(&mut self) {
-        self.0.abort();
+        self.connection.abort();
     }
 }
 

@@ -17,6 +17,7 @@ use super::endpoints::Locality;
 use super::health::{self, Health};
 use super::rules::{Config, Rules};
 use crate::Result;
+use crate::nft::Monitor;
 
 /// Names the Service of an EndpointSlice.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -59,7 +60,7 @@ impl Proxy {
     /// Keeps the rules current until the drain. They stay when it ends.
     ///
     /// # Errors
-    /// Never: what fails is tried again.
+    /// When the kernel cannot be watched. What fails is tried again.
     pub async fn run(mut self, shutdown: Shutdown) -> Result<()> {
         let synced = async {
             tokio::join!(self.services.synced(), self.slices.synced(), self.node.synced());
@@ -67,13 +68,11 @@ impl Proxy {
         if shutdown.or(synced).await.is_none() {
             return Ok(());
         }
-        let work = self.work();
-        shutdown.or(work).await;
-        Ok(())
+        shutdown.or(self.work()).await.unwrap_or(Ok(()))
     }
 
-    async fn work(&mut self) {
-        let mut inputs = Inputs::new(self);
+    async fn work(&mut self) -> Result<()> {
+        let mut inputs = Inputs::new(self)?;
         let mut rules = Rules::new(self.config.clone());
         let mut health = Health::default();
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
@@ -82,16 +81,15 @@ impl Proxy {
         let mut retry = Some(Instant::now());
         loop {
             let wake = [Some(look), retry, rules.rests_until()].into_iter().flatten().min().unwrap_or(look);
-            let changed = inputs.next(wake).await;
+            if inputs.next(wake).await == Input::TablesLost || look <= Instant::now() {
+                rules.distrust();
+                look = Instant::now() + LOOK;
+            }
             if rules.move_to(self.here()) {
                 inputs.all(&self.services);
             }
             for key in std::mem::take(&mut inputs.changed) {
                 self.update(&mut rules, &mut health, &key).await;
-            }
-            if !changed && look <= Instant::now() {
-                rules.distrust();
-                look = Instant::now() + LOOK;
             }
             match rules.sync().await {
                 Ok(()) => {
@@ -128,8 +126,20 @@ impl Proxy {
     }
 }
 
+/// Why to look at the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    /// Objects changed.
+    Objects,
+    /// Somebody removed our tables.
+    TablesLost,
+    /// The time has come.
+    Time,
+}
+
 /// Which Services have to be planned again.
 struct Inputs {
+    tables: Monitor,
     services: Changes<Service>,
     slices: Changes<EndpointSlice>,
     node: Changes<Node>,
@@ -137,29 +147,31 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn new(proxy: &Proxy) -> Self {
-        Self {
+    fn new(proxy: &Proxy) -> Result<Self> {
+        Ok(Self {
+            tables: Monitor::open()?,
             services: proxy.services.subscribe(),
             slices: proxy.slices.subscribe(),
             node: proxy.node.subscribe(),
             changed: BTreeSet::new(),
-        }
+        })
     }
 
-    /// Waits for a change and those that come with it, at most until `deadline`. Says whether there was one.
-    async fn next(&mut self, deadline: Instant) -> bool {
+    /// Waits for a change and those that come with it, at most until `deadline`.
+    async fn next(&mut self, deadline: Instant) -> Input {
         tokio::select! {
             biased;
             change = self.services.next() => { self.changed.insert(change.key); }
             change = self.slices.next() => self.changed.extend(services_of(&change)),
             _ = self.node.next() => {}
-            () = tokio::time::sleep_until(deadline) => return false,
+            () = self.tables.lost() => return Input::TablesLost,
+            () = tokio::time::sleep_until(deadline) => return Input::Time,
         }
         tokio::time::sleep(GATHER).await;
         self.changed.extend(std::iter::from_fn(|| self.services.ready()).map(|change| change.key));
         self.changed.extend(std::iter::from_fn(|| self.slices.ready()).flat_map(|change| services_of(&change)));
         while self.node.ready().is_some() {}
-        true
+        Input::Objects
     }
 
     fn all(&mut self, services: &Cache<Service>) {

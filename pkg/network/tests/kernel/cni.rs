@@ -94,6 +94,25 @@ fn an_address_rests_and_add_may_be_repeated() {
 }
 
 #[test]
+fn plugins_that_run_at_once_do_not_disturb_each_other() {
+    let node = Node::new();
+    let pods: Vec<Host> = (0..8).map(|number| Host::new(&format!("p{number}"))).collect();
+    let mut addresses: Vec<String> = std::thread::scope(|scope| {
+        let add = |(number, pod)| {
+            scope.spawn({
+                let node = &node;
+                move || node.add(&format!("c{number}"), pod)
+            })
+        };
+        let running: Vec<_> = pods.iter().enumerate().map(add).collect();
+        running.into_iter().map(|plugin| plugin.join().unwrap()).collect()
+    });
+    addresses.sort();
+    addresses.dedup();
+    assert_eq!(addresses.len(), pods.len());
+}
+
+#[test]
 fn a_failed_add_leaves_nothing() {
     let (node, a) = (Node::new(), Host::new("a"));
     a.sh("ip link add eth0 type veth peer name other");

@@ -113,6 +113,31 @@ fn a_range_that_the_host_uses_is_refused_in_one_line() {
 }
 
 #[test]
+fn the_end_of_the_tables_is_noticed() {
+    let node = Node::new();
+    node.host.block_on(async {
+        let mut monitor = knarr_network::nft::Monitor::open().unwrap();
+        node.host.sh("nft add table ip other; nft delete table ip other");
+        let foreign = tokio::time::timeout(std::time::Duration::from_millis(100), monitor.lost()).await;
+        assert!(foreign.is_err(), "another table is none of ours");
+        node.host.sh("nft flush ruleset");
+        tokio::time::timeout(std::time::Duration::from_secs(5), monitor.lost()).await.unwrap();
+    });
+}
+
+#[test]
+fn check_names_what_is_unusual() {
+    let node = Node::new();
+    let ranges: [Cidr; 1] = ["10.42.0.0/16".parse().unwrap()];
+    let check = || node.host.run(|| knarr_network::check(&ranges).unwrap());
+    assert_eq!(check(), []);
+    node.host.sh("echo 1 > /proc/sys/net/ipv4/conf/lan0/arp_ignore; ip route add 10.42.9.0/24 via 192.0.2.9");
+    let found: Vec<_> = check().into_iter().map(|lack| lack.what).collect();
+    assert!(found[0].starts_with("the range 10.42.0.0/16 is in use"), "{found:?}");
+    assert!(found[1].starts_with("lan0 answers ARP for its own addresses only"), "{found:?}");
+}
+
+#[test]
 fn reset_leaves_the_lan_alone() {
     let mut node = Node::new();
     node.host.run(|| knarr_network::reset().unwrap());
