@@ -165,3 +165,6 @@ impl ApiServer {
         tokio::try_join!(listening, draining, feeding).map(|_| ())
     }
 }
+
+#[cfg(test)]
+mod tests;

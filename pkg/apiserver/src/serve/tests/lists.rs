@@ -171,3 +171,15 @@ async fn large_lists_are_streamed_and_compressed_for_those_who_accept_it() {
     flate2::read::GzDecoder::new(&*packed.bytes).read_to_end(&mut unpacked).unwrap();
     assert_eq!(unpacked, plain.bytes);
 }
+
+#[tokio::test]
+async fn no_revision_is_told_that_a_power_cut_could_take_back() {
+    use knarr_store::Store;
+    let api = Fixture::new().await;
+    api.post(MAPS, config_map("a")).await.ok();
+    let event = json!({"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}});
+    let relaxed = revision(&api.post("/api/v1/namespaces/default/events", event).await.ok());
+    let (durable, told) = (api.store.durable_revision(), revision(&api.get(MAPS).await.ok()));
+    assert!(told < relaxed && told <= durable, "told {told}, durable {durable}, relaxed {relaxed}");
+    assert!(revision(&api.get("/api/v1/events").await.ok()) >= relaxed, "events may be ahead of the disk");
+}
