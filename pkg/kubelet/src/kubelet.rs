@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use knarr_base::{Components, Shutdown};
 use knarr_client::cache::Selection;
 use knarr_client::{Caches, Recorder};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 
 use crate::cgroup::Cgroups;
@@ -151,13 +152,18 @@ impl Kubelet {
         });
         parts.spawn(
             "upkeep",
-            always(upkeep::run(runtime, config.data.clone(), vec![config.sandbox_image.0.clone()], drain.clone())),
+            always(upkeep::run(
+                runtime,
+                Importer::new(channel.clone(), config.data.clone()),
+                config.data.clone(),
+                drain.clone(),
+            )),
         );
         parts.spawn("pods", start_pods(config, cgroups, facts, shared, pods, channel, state, drain.clone()));
-        tokio::spawn(async move {
+        let _forwarded = AbortOnDropHandle::new(tokio::spawn(async move {
             shutdown.wait().await;
             drain.start();
-        });
+        }));
         Ok(parts.run(std::time::Duration::from_secs(10)).await?)
     }
 }
@@ -194,7 +200,7 @@ async fn start_pods(
             tracing::error!("cannot import images: {error}");
         }
     });
-    let _archives = tokio_util::task::AbortOnDropHandle::new(archives);
+    let _archives = AbortOnDropHandle::new(archives);
     Pods::new(shared, pods, channel, state).run(shutdown).await;
     Ok(())
 }

@@ -32,6 +32,10 @@ fn a_sandbox_runs_from_an_image_built_here() {
         let file = std::fs::File::create(images.join("busybox.tar")).unwrap();
         knarr_images::write_archive(&[busybox], file).unwrap();
         importer.directory(&images).await.unwrap();
+        let pinned = importer.pinned().await.unwrap();
+        for name in [knarr_images::PAUSE_NAME, "docker.io/library/busybox:latest"] {
+            assert!(pinned.iter().any(|known| known == name), "{name} is not among {pinned:?}");
+        }
 
         let sandbox = run_sandbox(&cri, &node).await;
         let status = cri.sandbox_status(&sandbox).await.unwrap();

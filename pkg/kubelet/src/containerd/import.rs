@@ -42,7 +42,7 @@ impl Importer {
         Self { channel, scratch }
     }
 
-    /// Imports an archive that is part of this program, pinned against garbage collection.
+    /// Imports an archive that is part of this program. Whatever comes from an archive is pinned: see [`Importer::pinned`].
     ///
     /// # Errors
     /// When containerd refuses it.
@@ -52,8 +52,7 @@ impl Importer {
             return Ok(());
         }
         let archive = Archive::embedded(archive).map_err(|error| Error::Archive(name.into(), error.to_string()))?;
-        let labels = [(PINNED_LABEL.to_owned(), "pinned".to_owned()), (ARCHIVE_LABEL.to_owned(), mark)].into();
-        self.store(name, archive, labels).await
+        self.store(name, archive, mark).await
     }
 
     /// Imports every `.tar`, `.tar.gz` and `.tgz` in `directory` that is new or has changed. An archive that cannot be
@@ -83,11 +82,22 @@ impl Importer {
         Ok(())
     }
 
+    /// The names of all images that no garbage collection may take: those that came from archives cannot be pulled again.
+    ///
+    /// # Errors
+    /// When containerd does not answer.
+    pub async fn pinned(&self) -> Result<Vec<String>, Error> {
+        let answer =
+            ImagesClient::new(self.channel.clone()).list(namespaced(images::ListImagesRequest::default())).await?;
+        let pinned = answer.into_inner().images.into_iter().filter(|image| image.labels.contains_key(PINNED_LABEL));
+        Ok(pinned.map(|image| image.name).collect())
+    }
+
     async fn file(&self, path: &Path, mark: String) -> Result<(), Error> {
         let (file, scratch) = (File::open(path).map_err(Error::file(path))?, self.scratch.clone());
         let opened = blocking(move || Archive::open(file, &scratch)).await;
         let archive = opened.map_err(|error| Error::Archive(path.display().to_string(), error.to_string()))?;
-        self.store(&path.display().to_string(), archive, [(ARCHIVE_LABEL.to_owned(), mark)].into()).await
+        self.store(&path.display().to_string(), archive, mark).await
     }
 
     /// The archives that present images came from.
@@ -97,7 +107,9 @@ impl Importer {
         Ok(answer.into_inner().images.into_iter().filter_map(|mut image| image.labels.remove(ARCHIVE_LABEL)).collect())
     }
 
-    async fn store(&self, name: &str, mut archive: Archive, labels: HashMap<String, String>) -> Result<(), Error> {
+    async fn store(&self, name: &str, mut archive: Archive, mark: String) -> Result<(), Error> {
+        let labels: HashMap<String, String> =
+            [(PINNED_LABEL.to_owned(), "pinned".to_owned()), (ARCHIVE_LABEL.to_owned(), mark)].into();
         let bad = |error: io::Error| Error::Archive(name.into(), error.to_string());
         let (mut archive, contents) = blocking(move || {
             let contents = archive.contents(architecture())?;

@@ -23,8 +23,8 @@ use crate::cri::{Runtime, api};
 
 /// How often pressures and images are looked at.
 const LOOK: Duration = Duration::from_secs(10);
-/// While the node is not ready: what it waits for comes without an event of its own.
-const LOOK_CLOSELY: Duration = Duration::from_millis(20);
+/// While the node is not ready: what it waits for comes without an event of its own. Ever more rarely.
+const LOOK_CLOSELY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 /// An unchanged status is written again after this long.
 const REPORT: SignedDuration = SignedDuration::from_mins(5);
 
@@ -43,6 +43,7 @@ impl Sync {
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         let mut written: Option<(NodeStatus, Timestamp)> = None;
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(5));
+        let mut closely = Backoff::new(LOOK_CLOSELY.0, LOOK_CLOSELY.1);
         loop {
             let Some((status, ready)) = shutdown.or(self.observe(written.as_ref().map(|(status, _)| status))).await
             else {
@@ -51,7 +52,10 @@ impl Sync {
             let now = Timestamp::now();
             let due =
                 written.as_ref().is_none_or(|(former, at)| now.duration_since(*at) >= REPORT || !same(former, &status));
-            let mut wait = if ready { LOOK } else { LOOK_CLOSELY };
+            let mut wait = if ready { LOOK } else { closely.delay() };
+            if ready {
+                closely.reset();
+            }
             if due {
                 let Some(outcome) = shutdown.or(self.write(written.is_none(), &status)).await else { return };
                 match outcome {

@@ -38,6 +38,8 @@ pub(crate) struct Pods {
     actors: HashMap<String, Known>,
     running: JoinSet<String>,
     uids: HashMap<Id, String>,
+    /// The pods that the runtime had something of when we started.
+    before: HashSet<String>,
 }
 
 struct Known {
@@ -63,6 +65,7 @@ impl Pods {
             actors: HashMap::new(),
             running: JoinSet::new(),
             uids: HashMap::new(),
+            before: HashSet::new(),
         }
     }
 
@@ -105,6 +108,7 @@ impl Pods {
                 }
             }
         };
+        self.before = listed.keys().cloned().collect();
         let mut orphans: HashSet<String> = listed.keys().filter(|uid| !uid.is_empty()).cloned().collect();
         orphans.extend(directories(&self.shared.pods));
         orphans.extend(self.shared.cgroups.pod_uids().unwrap_or_default());
@@ -130,16 +134,22 @@ impl Pods {
             return;
         }
         let state = self.initial(&pod).await;
+        let burstable = pod.qos() == Qos::Burstable;
         self.spawn(pod, state);
-        self.weigh().await;
+        if burstable {
+            self.weigh().await;
+        }
     }
 
     /// What the runtime has of a pod that is new to us; a pod of which it has nothing must be admitted first.
     async fn initial(&self, pod: &Pod) -> State {
-        let mut state = match observe::pod(self.shared.runtime.as_ref(), pod.uid()).await {
-            Ok((sandboxes, instances)) => State { sandboxes, instances, ..State::default() },
-            Err(_) => return State { stale: true, ..State::default() },
-        };
+        let mut state = State::default();
+        if self.before.contains(pod.uid()) {
+            match observe::pod(self.shared.runtime.as_ref(), pod.uid()).await {
+                Ok((sandboxes, instances)) => (state.sandboxes, state.instances) = (sandboxes, instances),
+                Err(_) => return State { stale: true, ..State::default() },
+            }
+        }
         for id in state.sandboxes.iter().map(|one| &one.id).chain(state.instances.iter().map(|one| &one.id)) {
             self.shared.owners.add(id, pod.uid());
         }

@@ -1,5 +1,6 @@
 //! Writing a pod's status.
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -10,22 +11,108 @@ use super::spec::PodExt as _;
 /// What became of a patch.
 #[derive(Debug)]
 pub(super) enum Patched {
-    /// The API shows this now.
-    Now(Box<PodStatus>),
-    /// There is no such pod any more.
-    Gone,
+    /// The API took the status and shows this pod now.
+    Now(Box<(PodStatus, Pod)>),
     Failed(Box<kube::Error>),
+}
+
+/// A status that was written and that the API nevertheless shows differently is written again after this long.
+const REPEAT: SignedDuration = SignedDuration::from_mins(1);
+
+/// What the API shows of a pod, and what we have told it.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    shown: PodStatus,
+    /// The revision of the pod that shows it.
+    revision: u64,
+    written: Option<(PodStatus, Timestamp)>,
+    patching: bool,
+    failures: u32,
+    retry: Option<Timestamp>,
+}
+
+impl Publisher {
+    pub(super) fn new(pod: &Pod) -> Self {
+        let shown = pod.status.clone().unwrap_or_default();
+        Self { shown, revision: revision(pod), written: None, patching: false, failures: 0, retry: None }
+    }
+
+    /// What the API shows, as far as we know.
+    pub(super) fn shown(&self) -> &PodStatus {
+        &self.shown
+    }
+
+    /// When to try again although nothing has changed.
+    pub(super) fn retry(&self) -> Option<Timestamp> {
+        self.retry
+    }
+
+    /// The watch shows a pod: somebody else may have changed its status.
+    pub(super) fn heard(&mut self, pod: &Pod) {
+        let revision = revision(pod);
+        if !self.patching && revision > self.revision {
+            self.shown = pod.status.clone().unwrap_or_default();
+            self.revision = revision;
+        }
+    }
+
+    /// Whether the API has this status.
+    pub(super) fn settled(&self, status: &PodStatus) -> bool {
+        *status == self.shown || self.written.as_ref().is_some_and(|(written, _)| written == status)
+    }
+
+    /// Whether to send this status now; if so, it is under way until [`Publisher::done`].
+    pub(super) fn start(&mut self, status: &PodStatus, now: Timestamp) -> bool {
+        if self.patching || *status == self.shown || self.retry.is_some_and(|at| at > now) {
+            return false;
+        }
+        if let Some((written, at)) = &self.written
+            && written == status
+            && now < *at + REPEAT
+        {
+            self.retry = Some(*at + REPEAT);
+            return false;
+        }
+        (self.patching, self.retry) = (true, None);
+        true
+    }
+
+    /// The patch has been answered.
+    pub(super) fn done(&mut self, pod: &Pod, patched: Patched, now: Timestamp) {
+        self.patching = false;
+        match patched {
+            Patched::Now(answer) => {
+                let (status, pod) = *answer;
+                (self.failures, self.retry) = (0, None);
+                self.revision = revision(&pod);
+                self.shown = pod.status.unwrap_or_default();
+                self.written = Some((status, now));
+            }
+            Patched::Failed(error) => {
+                match *error {
+                    // Gone, or another pod of that name: the watch is about to say so.
+                    kube::Error::Api(status) if matches!(status.code, 404 | 409) => {}
+                    error => tracing::warn!("{}: cannot update the status: {error}", pod.full_name()),
+                }
+                self.failures = self.failures.saturating_add(1).min(8);
+                let delay = SignedDuration::from_millis(50).saturating_mul(2_i32.pow(self.failures));
+                self.retry = Some(now + delay);
+            }
+        }
+    }
+}
+
+fn revision(pod: &Pod) -> u64 {
+    pod.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// Sends what differs between `before` and `after` as a strategic merge patch, so that conditions of others stay, and for
 /// this very pod only.
-pub(super) async fn patch(client: kube::Client, pod: &Pod, before: PodStatus, after: PodStatus) -> Patched {
+pub(super) async fn patch(client: kube::Client, pod: &Pod, before: &PodStatus, after: PodStatus) -> Patched {
     let pods: Api<Pod> = Api::namespaced(client, pod.namespace());
-    let body = json!({"metadata": {"uid": pod.uid()}, "status": difference(&value(&before), &value(&after))});
+    let body = json!({"metadata": {"uid": pod.uid()}, "status": difference(&value(before), &value(&after))});
     match pods.patch_status(pod.name(), &PatchParams::default(), &Patch::Strategic(body)).await {
-        Ok(_) => Patched::Now(Box::new(after)),
-        // The name belongs to another pod, or to none.
-        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Patched::Gone,
+        Ok(pod) => Patched::Now(Box::new((after, pod))),
         Err(error) => Patched::Failed(Box::new(error)),
     }
 }
@@ -63,6 +150,42 @@ fn difference(before: &Value, after: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pod::examples::at;
+
+    fn shows(revision: u64, phase: &str) -> Pod {
+        let metadata = json!({"name": "p", "resourceVersion": revision.to_string()});
+        serde_json::from_value(json!({"metadata": metadata, "status": {"phase": phase}})).unwrap()
+    }
+
+    fn status(phase: &str) -> PodStatus {
+        PodStatus { phase: Some(phase.into()), ..PodStatus::default() }
+    }
+
+    #[test]
+    fn one_patch_at_a_time_and_only_on_change() {
+        let mut publisher = Publisher::new(&shows(1, "Pending"));
+        assert!(!publisher.start(&status("Pending"), at(0)));
+        assert!(publisher.start(&status("Running"), at(0)));
+        assert!(!publisher.start(&status("Failed"), at(0)), "the first one is under way");
+        publisher.heard(&shows(2, "Unknown"));
+        assert_eq!(publisher.shown(), &status("Pending"), "the answer is newer than the watch");
+        publisher.done(&shows(1, "Pending"), Patched::Now(Box::new((status("Running"), shows(3, "Running")))), at(0));
+        assert!(publisher.settled(&status("Running")) && !publisher.start(&status("Running"), at(0)));
+        publisher.heard(&shows(2, "Pending"));
+        assert_eq!(publisher.shown(), &status("Running"), "an older revision changes nothing");
+    }
+
+    #[test]
+    fn what_others_overwrite_is_repaired_but_not_in_a_loop() {
+        let mut publisher = Publisher::new(&shows(1, "Pending"));
+        assert!(publisher.start(&status("Running"), at(0)));
+        publisher.done(&shows(1, ""), Patched::Now(Box::new((status("Running"), shows(2, "Running")))), at(0));
+        publisher.heard(&shows(3, "Unknown"));
+        assert!(publisher.settled(&status("Running")), "a deletion does not wait for the repair");
+        assert!(!publisher.start(&status("Running"), at(1)));
+        assert_eq!(publisher.retry(), Some(at(60)));
+        assert!(publisher.start(&status("Running"), at(60)));
+    }
 
     #[test]
     fn only_what_differs_is_sent() {

@@ -22,7 +22,28 @@ pub(super) async fn collect(runtime: &dyn Runtime) -> Result<(), Error> {
             _ => {}
         }
     }
+    let (sandboxes, containers) = tokio::try_join!(runtime.list_sandboxes(&[]), runtime.list_containers(&[]))?;
+    for sandbox in spent(sandboxes, &containers) {
+        runtime.remove_sandbox(&sandbox.id).await?;
+    }
     Ok(())
+}
+
+/// Sandboxes that have ended, hold nothing and are not the newest of their pod.
+fn spent(sandboxes: Vec<api::PodSandbox>, containers: &[api::Container]) -> Vec<api::PodSandbox> {
+    let mut by_pod: HashMap<String, Vec<api::PodSandbox>> = HashMap::new();
+    for sandbox in sandboxes {
+        let uid = sandbox.labels.get(crate::pod::names::POD_UID).cloned().unwrap_or_default();
+        by_pod.entry(uid).or_default().push(sandbox);
+    }
+    let mut spent = Vec::new();
+    for mut sandboxes in by_pod.into_values() {
+        sandboxes.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.created_at));
+        let empty = |sandbox: &api::PodSandbox| !containers.iter().any(|one| one.pod_sandbox_id == sandbox.id);
+        let ended = |sandbox: &api::PodSandbox| sandbox.state() == api::PodSandboxState::SandboxNotready;
+        spent.extend(sandboxes.into_iter().skip(1).filter(|sandbox| empty(sandbox) && ended(sandbox)));
+    }
+    spent
 }
 
 fn surplus(containers: Vec<api::Container>, now: i64) -> Vec<api::Container> {
@@ -46,6 +67,22 @@ fn surplus(containers: Vec<api::Container>, now: i64) -> Vec<api::Container> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn old_empty_sandboxes_go() {
+        let sandbox = |id: &str, created_at: i64, state: api::PodSandboxState| api::PodSandbox {
+            id: id.into(),
+            created_at,
+            state: state.into(),
+            ..Default::default()
+        };
+        let (ended, ready) = (api::PodSandboxState::SandboxNotready, api::PodSandboxState::SandboxReady);
+        let sandboxes =
+            vec![sandbox("1", 1, ended), sandbox("2", 2, ended), sandbox("3", 3, ready), sandbox("4", 4, ended)];
+        let used = api::Container { pod_sandbox_id: "2".into(), ..Default::default() };
+        let ids: Vec<String> = spent(sandboxes, &[used]).into_iter().map(|sandbox| sandbox.id).collect();
+        assert_eq!(ids, ["1"]);
+    }
 
     #[test]
     fn the_newest_dead_one_of_each_name_stays() {

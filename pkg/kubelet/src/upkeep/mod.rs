@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use knarr_base::Shutdown;
 
+use crate::containerd::Importer;
 use crate::cri::Runtime;
 use crate::image::gc::Collector;
 
@@ -17,7 +18,7 @@ const CONTAINERS: Duration = Duration::from_mins(1);
 const IMAGES: Duration = Duration::from_mins(5);
 
 /// Keeps the node tidy until the shutdown.
-pub(crate) async fn run(runtime: Arc<dyn Runtime>, data: PathBuf, keep: Vec<String>, shutdown: Shutdown) {
+pub(crate) async fn run(runtime: Arc<dyn Runtime>, importer: Importer, data: PathBuf, shutdown: Shutdown) {
     let mut images = Collector::default();
     let (mut every_log, mut every_container, mut every_image) =
         (tokio::time::interval(LOGS), tokio::time::interval(CONTAINERS), tokio::time::interval(IMAGES));
@@ -26,7 +27,14 @@ pub(crate) async fn run(runtime: Arc<dyn Runtime>, data: PathBuf, keep: Vec<Stri
             () = shutdown.wait() => return,
             _ = every_log.tick() => ("logs", logs::rotate(runtime.as_ref()).await),
             _ = every_container.tick() => ("containers", containers::collect(runtime.as_ref()).await),
-            _ = every_image.tick() => ("images", images.collect(runtime.as_ref(), &data, &keep).await),
+            _ = every_image.tick() => match importer.pinned().await {
+                Ok(keep) => ("images", images.collect(runtime.as_ref(), &data, &keep).await),
+                // Without knowing what must stay, nothing goes.
+                Err(error) => {
+                    tracing::debug!("images: {error}");
+                    continue;
+                }
+            },
         };
         if let Err(error) = outcome {
             tracing::debug!("{what}: {error}");

@@ -29,6 +29,12 @@ pub(super) fn of(pod: &Pod, status: &PodStatus, ending: bool) -> &'static str {
     for container in &pod.spec().containers {
         count.add(pod, container, find(status.container_statuses.as_deref(), &container.name));
     }
+    // While a sidecar runs, the pod does.
+    for container in pod.init().iter().filter(|container| init_role(container) == Role::Sidecar) {
+        let found = find(status.init_container_statuses.as_deref(), &container.name);
+        let running = found.and_then(|found| found.state.as_ref()).is_some_and(|state| state.running.is_some());
+        count.running += usize::from(running);
+    }
     if pending || count.waiting > 0 {
         return "Pending";
     }

@@ -169,6 +169,19 @@ fn init_containers_keep_a_pod_pending() {
 }
 
 #[test]
+fn a_pod_runs_as_long_as_its_sidecars_do() {
+    let init = json!([{"name": "side", "image": "i", "restartPolicy": "Always"}]);
+    let pod =
+        pod(json!({"restartPolicy": "Never", "initContainers": init, "containers": [{"name": "a", "image": "i"}]}));
+    let mut state = with([instance(&pod, "side", Stage::Running, 1), ended(&pod, "a", 0, 2)]);
+    state.stop = Some(Stop { cause: Cause::Finished, since: at(3), grace: 30 });
+    assert_eq!(fresh(&pod, &state).phase.as_deref(), Some("Running"));
+    let mut state = with([ended(&pod, "side", 137, 1), ended(&pod, "a", 0, 2)]);
+    state.stop = Some(Stop { cause: Cause::Finished, since: at(3), grace: 30 });
+    assert_eq!(fresh(&pod, &state).phase.as_deref(), Some("Succeeded"));
+}
+
+#[test]
 fn a_deleted_pod_that_never_ran_has_failed() {
     let pod = plain("Always");
     let mut state = ready();
