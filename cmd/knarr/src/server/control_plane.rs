@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -16,8 +17,8 @@ use knarr_apiserver::bootstrap::{self, Bootstrap};
 use knarr_apiserver::registry::{Hooks, Registry};
 use knarr_apiserver::subresource::{Kubelets, Subresources};
 use knarr_apiserver::{Access, ApiServer, Config, Pages, reviews};
-use knarr_base::Components;
 use knarr_base::readiness::Readiness;
+use knarr_base::{Components, Shutdown};
 use knarr_client::Caches;
 use knarr_client::events;
 use knarr_client::transport::in_process;
@@ -61,7 +62,9 @@ pub(super) async fn build(
     let shutdown = components.shutdown();
     let readiness = Readiness::new();
     let (pki, store) = open(settings).await?;
-    write_kubeconfig(settings, &pki)?;
+    let kubeconfig = AdminKubeconfig::new(settings, &pki);
+    kubeconfig.write()?;
+    components.spawn("administrator's kubeconfig", kubeconfig.keep(shutdown.clone()));
 
     let (rbac, node) = (Arc::<Rbac>::default(), Arc::new(NodeAuthorizer::new(node_rules())));
     let cluster_authorizer = Arc::new(ClusterAuthorizer { node, rbac: rbac.clone() });
@@ -151,16 +154,36 @@ async fn open(settings: &Settings) -> Result<(Arc<ClusterPki>, Arc<LogStore>)> {
     Ok((Arc::new(pki.context("certificates")?), store.context("store")?))
 }
 
-fn write_kubeconfig(settings: &Settings, pki: &ClusterPki) -> Result<()> {
-    let server = format!("https://127.0.0.1:{}", settings.arguments.secure_port);
-    let kubeconfig = Kubeconfig {
-        server: &server,
-        cluster: "knarr",
-        user: "kubernetes-admin",
-        authority: &pki.ca,
-        client: &pki.admin.current(),
-    };
-    Ok(kubeconfig.write(&settings.data("admin.kubeconfig"))?)
+/// The administrator's kubeconfig, written anew whenever the certificate in it is renewed.
+struct AdminKubeconfig {
+    pki: Arc<ClusterPki>,
+    server: String,
+    path: PathBuf,
+}
+
+impl AdminKubeconfig {
+    fn new(settings: &Settings, pki: &Arc<ClusterPki>) -> Self {
+        let server = format!("https://127.0.0.1:{}", settings.arguments.secure_port);
+        Self { pki: pki.clone(), server, path: settings.data("admin.kubeconfig") }
+    }
+
+    fn write(&self) -> Result<()> {
+        let (authority, client) = (&self.pki.ca, self.pki.admin.current());
+        let kubeconfig =
+            Kubeconfig { server: &self.server, cluster: "knarr", user: "kubernetes-admin", authority, client: &client };
+        Ok(kubeconfig.write(&self.path)?)
+    }
+
+    async fn keep(self, shutdown: Shutdown) -> Result<()> {
+        let mut certificate = self.pki.admin.subscribe();
+        while let Some(Ok(())) = shutdown.or(certificate.changed()).await {
+            if let Err(error) = self.write() {
+                tracing::error!("cannot renew {}: {error:#}", self.path.display());
+            }
+        }
+        shutdown.wait().await;
+        Ok(())
+    }
 }
 
 fn bootstrap_settings(settings: &Settings) -> Result<bootstrap::Settings> {
