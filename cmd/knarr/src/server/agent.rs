@@ -6,20 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::Taint;
 use knarr_api::user::UserInfo;
 use knarr_base::Components;
-use knarr_base::readiness::Readiness;
+use knarr_client::Caches;
 use knarr_client::cache::Selection;
-use knarr_client::{Cache, Caches, Recorder};
 use knarr_kubelet::cgroup::Driver;
 use knarr_kubelet::containerd::Starter;
 use knarr_kubelet::server::{Access, PORT, Server};
 use knarr_kubelet::{Api, Kubelet};
-use knarr_network::lb::Speaker;
-use knarr_network::node::NodeNetwork;
-use knarr_network::service::{self, Locality, Proxy};
-use knarr_network::{Cidr, cni, node};
+use knarr_network::{Cidr, Network, cni};
 use knarr_pki::{Kubeconfig, tls};
 
 use super::control_plane::ControlPlane;
@@ -47,45 +43,37 @@ pub(super) async fn build(
     components.spawn("node watches", watches.run(shutdown.clone()));
     let recorder = control_plane.events.recorder(client.clone(), "kubelet", &settings.node);
 
-    let api = Api { client: client.clone(), caches: caches.clone(), recorder: recorder.clone() };
+    let api = Api { client: client.clone(), caches: caches.clone(), recorder };
     let kubelet = Kubelet::new(kubelet_config(settings)?, api)?;
     let node_tls = Arc::new(tls::server(&control_plane.pki.kubelet, &control_plane.pki.ca)?);
-    let server = Server::new(kubelet.runtime(), node_tls, Access::new(client, settings.node.clone()));
+    let server = Server::new(kubelet.runtime(), node_tls, Access::new(client.clone(), settings.node.clone()));
     let listen = SocketAddr::new(settings.arguments.bind_address, PORT);
     let ready = control_plane.readiness.task("kubelet");
     components.spawn("kubelet server", server.run(listen, ready, shutdown.clone()));
     components.spawn("kubelet", kubelet.run(shutdown));
-    spawn_network(settings, &caches, &recorder, components)?;
+    spawn_network(settings, control_plane, &caches, &client, components)?;
     spawn_dataplane(settings, control_plane, components)
 }
 
-fn spawn_network(settings: &Settings, caches: &Caches, recorder: &Recorder, components: &mut Components) -> Result<()> {
-    let shutdown = components.shutdown();
-    let own_node: Cache<Node> = caches.select(&Selection::fields(format!("metadata.name={}", settings.node)));
-    let (pod_ranges, service_ranges) =
-        (cidrs(&settings.arguments.cluster_cidr)?, cidrs(&settings.arguments.service_cluster_ip_range)?);
-    let config = node::Config {
+fn spawn_network(
+    settings: &Settings,
+    control_plane: &ControlPlane,
+    caches: &Caches,
+    client: &kube::Client,
+    components: &mut Components,
+) -> Result<()> {
+    let config = knarr_network::Config {
         node: settings.node.clone(),
         data_dir: settings.arguments.directories.data_dir.clone(),
         binary: std::env::current_exe().context("cannot find knarr's own file")?,
-        pod_ranges: pod_ranges.clone(),
-        service_ranges: service_ranges.clone(),
-        own: settings.cluster_dns.clone(),
+        pod_ranges: cidrs(&settings.arguments.cluster_cidr)?,
+        service_ranges: cidrs(&settings.arguments.service_cluster_ip_range)?,
+        cluster_dns: settings.cluster_dns.clone(),
+        announce: !settings.disabled(Part::Loadbalancer),
     };
-    // Pods must not start before the addresses of Services mean something.
-    let before_ready = Readiness::new();
-    let first_sync = before_ready.task("service proxy");
-    components.spawn("node network", NodeNetwork::new(config, own_node.clone(), before_ready).run(shutdown.clone()));
-    let here = Locality { node: settings.node.clone(), ..Locality::default() };
-    let config =
-        service::Config { here, pod_ranges, service_ranges: service_ranges.clone(), own: settings.cluster_dns.clone() };
-    let proxy = Proxy::new(config, caches.of(), caches.of(), own_node, recorder.clone(), first_sync);
-    components.spawn("service proxy", proxy.run(shutdown.clone()));
-    if !settings.disabled(Part::Loadbalancer) {
-        let pods = caches.select(&Selection::fields(format!("spec.nodeName={}", settings.node)));
-        let speaker = Speaker::new(settings.node.clone(), caches, pods, service_ranges, recorder.clone());
-        components.spawn("load balancer speaker", speaker.run(shutdown));
-    }
+    let pods = caches.select(&Selection::fields(format!("spec.nodeName={}", settings.node)));
+    let network = Network::new(config, caches, pods, client, &control_plane.events);
+    components.spawn("network", network.run(components.shutdown()));
     Ok(())
 }
 
