@@ -18,7 +18,7 @@ use crate::cache::{Feed, FeedError};
 use crate::filter::{self, InFlight};
 use crate::metrics::Metrics;
 use crate::pages::{Documents, Pages};
-use crate::registry::Registry;
+use crate::registry::{Registry, Upkeep};
 use crate::request::RequestContext;
 use crate::serve::Api;
 use crate::subresource::Subresources;
@@ -161,8 +161,12 @@ impl ApiServer {
             drain.start();
             Ok(())
         };
+        let upkeep = async {
+            Upkeep::new(self.0.api.registry.clone()).run(shutdown.clone()).await;
+            Ok(())
+        };
         let feeding = async { feed.run(fed.clone()).await.map_err(Error::from) };
-        tokio::try_join!(listening, draining, feeding).map(|_| ())
+        tokio::try_join!(listening, draining, upkeep, feeding).map(|_| ())
     }
 }
 

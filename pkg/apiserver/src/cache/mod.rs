@@ -92,6 +92,11 @@ impl Cache {
         self.read().items.get(&crate::registry::keys::object(&self.kind, namespace, name)).cloned()
     }
 
+    /// The objects that were last written at `revision` or before.
+    pub(crate) fn written_until(&self, revision: Revision) -> Vec<Arc<Item>> {
+        self.read().items.values().filter(|item| item.stored.revision <= revision).cloned().collect()
+    }
+
     /// Whether the feed that brings the changes is alive.
     #[must_use]
     pub fn is_fed(&self) -> bool {

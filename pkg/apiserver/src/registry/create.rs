@@ -28,6 +28,9 @@ impl Registry {
     /// # Errors
     /// 409 when one of that name exists, 422 when it is invalid, 403 when admission refuses it.
     pub async fn create(&self, write: &Write<'_>, object: Object) -> Result<Stored> {
+        if !matches!(object.meta("resourceVersion"), "" | "0") {
+            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        }
         let names = if object.name().is_empty() { NAME_ATTEMPTS } else { 1 };
         let (mut taken, mut lost) = (0, 0);
         loop {

@@ -2,6 +2,8 @@
 
 mod plan;
 
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use knarr_api::Status;
 use knarr_api::status::Result;
 use knarr_store::{Guard, Op};
@@ -12,6 +14,9 @@ use crate::cache::{Item, Selection, Stored};
 use crate::request::DeleteOptions;
 
 use plan::Plan;
+
+/// So many objects of a collection are deleted at once.
+const CONCURRENT: usize = 16;
 
 /// What became of a delete.
 #[derive(Clone, Debug)]
@@ -91,14 +96,19 @@ impl Registry {
         options: &DeleteOptions,
     ) -> Result<()> {
         let root = Selection::all(&write.resource.stored, "");
-        for item in selected {
+        let delete = |item| {
             let (namespace, name) = root.names(item);
-            let one = Write { namespace, name, ..*write };
-            match self.delete(&one, options).await {
-                Err(status) if !status.is("NotFound") => return Err(status),
-                _ => {}
-            }
+            self.delete_if_there(Write { namespace, name, ..*write }, options).boxed()
+        };
+        // Deletes that run together share the waits for the disk.
+        let deletes: Vec<BoxFuture<'_, _>> = selected.iter().map(|item| delete(item)).collect();
+        futures::stream::iter(deletes).buffer_unordered(CONCURRENT).try_collect().await
+    }
+
+    async fn delete_if_there(&self, write: Write<'_>, options: &DeleteOptions) -> Result<()> {
+        match self.delete(&write, options).await {
+            Err(status) if !status.is("NotFound") => Err(status),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }

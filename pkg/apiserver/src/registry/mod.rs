@@ -19,6 +19,7 @@ pub(crate) mod keys;
 pub(crate) mod metadata;
 mod resource;
 mod update;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ pub use delete::Deletion;
 pub use hook::{Change, Companions, Hook, Hooks};
 pub use resource::{Resource, Resources};
 pub use update::{ChangeFn, Updated};
+pub(crate) use upkeep::Upkeep;
 
 use crate::admission::{Admission, AdmissionRequest, Operation};
 use crate::cache::{Cache, Feed, Item};

@@ -100,7 +100,10 @@ impl Registry {
                 if !may_create {
                     return Err(Status::not_found(&write.resource.kind, write.name));
                 }
-                match self.create(write, change(&Object::new())?).await {
+                let mut new = change(&Object::new())?;
+                check_name(write, &new)?;
+                new.meta_mut().remove("resourceVersion");
+                match self.create(write, new).await {
                     Err(status) if status.is("AlreadyExists") => current = self.current(write, &key).await?,
                     created => return created.map(Updated::Created),
                 }
@@ -187,13 +190,18 @@ enum Attempt {
     AgainSame,
 }
 
-/// The UID in a body is a precondition, and the name must be that of the path.
-fn check_identity(write: &Write<'_>, new: &Object, old: &Object) -> Result<()> {
-    if new.name() != write.name {
-        let text =
-            format!("the name of the object ({}) does not match the name on the URL ({})", new.name(), write.name);
-        return Err(Status::bad_request(text));
+/// The name in a body must be that of the path.
+fn check_name(write: &Write<'_>, new: &Object) -> Result<()> {
+    if new.name() == write.name {
+        return Ok(());
     }
+    let text = format!("the name of the object ({}) does not match the name on the URL ({})", new.name(), write.name);
+    Err(Status::bad_request(text))
+}
+
+/// The UID in a body is a precondition.
+fn check_identity(write: &Write<'_>, new: &Object, old: &Object) -> Result<()> {
+    check_name(write, new)?;
     let preconditions = Preconditions { uid: Some(new.uid().to_owned()), resource_version: None };
     if new.uid().is_empty() { Ok(()) } else { preconditions.check(&write.resource.kind, old) }
 }

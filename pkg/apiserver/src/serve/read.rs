@@ -30,6 +30,9 @@ impl Operation<'_> {
     pub(super) fn selection(&self, options: &ListOptions) -> Result<Selection> {
         let resource = self.resource;
         let ListOptions { label_selector, field_selector, .. } = options;
+        // The old paths `/watch/.../pods/NAME` name one object.
+        let only = Some(&*self.cx.info.name).filter(|name| !name.is_empty() && field_selector.is_empty());
+        let field_selector = &only.map_or_else(|| field_selector.clone(), |name| format!("metadata.name={name}"));
         Selection::new(&resource.kind, &resource.stored, self.namespace(), label_selector, field_selector)
     }
 

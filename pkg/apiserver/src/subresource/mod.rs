@@ -1,6 +1,7 @@
 //! Subresources that do something of their own: everything but `status`, which the generic registry does.
 
 mod binding;
+mod component_status;
 mod eviction;
 mod kubelet;
 mod scale;
@@ -77,6 +78,7 @@ impl std::fmt::Debug for Subresources {
 pub(crate) fn with_builtin(mut subresources: Subresources) -> Subresources {
     subresources.insert(("", "pods", "binding"), Arc::new(binding::Binding));
     subresources.insert(("", "bindings", ""), Arc::new(binding::Binding));
+    subresources.insert(("", "componentstatuses", ""), Arc::new(component_status::ComponentStatus));
     subresources.insert(("", "pods", "eviction"), Arc::new(eviction::Eviction));
     for (group, plural) in scale::WORKLOADS {
         subresources.insert((group, plural, "scale"), Arc::new(scale::Scale));

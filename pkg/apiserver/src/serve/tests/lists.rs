@@ -183,3 +183,13 @@ async fn no_revision_is_told_that_a_power_cut_could_take_back() {
     assert!(told < relaxed && told <= durable, "told {told}, durable {durable}, relaxed {relaxed}");
     assert!(revision(&api.get("/api/v1/events").await.ok()) >= relaxed, "events may be ahead of the disk");
 }
+
+#[tokio::test]
+async fn component_statuses_are_answered_without_being_stored() {
+    let api = Fixture::new().await;
+    let list = api.get("/api/v1/componentstatuses").await.ok();
+    assert_eq!(names(&list), ["controller-manager", "scheduler", "etcd-0"]);
+    let one = api.get("/api/v1/componentstatuses/scheduler").await.ok();
+    assert_eq!((&one["kind"], &one["conditions"][0]["status"]), (&json!("ComponentStatus"), &json!("True")));
+    assert_eq!(api.get("/api/v1/componentstatuses/x").await.code, 404);
+}

@@ -201,3 +201,23 @@ async fn bodies_in_protobuf_are_what_client_go_sends() {
     let path = format!("{MAPS}/p");
     assert_eq!(api.call(request(http::Method::DELETE, &path, media, body.into())).await.code, 409);
 }
+
+#[tokio::test]
+async fn put_creates_only_kinds_that_allow_it_and_only_under_its_name() {
+    let api = Fixture::new().await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let made = api.put(&format!("{leases}/a"), json!({"metadata": {"name": "a"}})).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let other = api.put(&format!("{leases}/b"), json!({"metadata": {"name": "c"}})).await;
+    let text = "the name of the object (c) does not match the name on the URL (b)";
+    assert_eq!(other.message(), (400, text.into()));
+    assert_eq!(api.get(&format!("{leases}/c")).await.code, 404);
+}
+
+#[tokio::test]
+async fn a_new_object_brings_no_revision() {
+    let api = Fixture::new().await;
+    let body = json!({"metadata": {"name": "a", "resourceVersion": "7"}});
+    let text = "resourceVersion should not be set on objects to be created";
+    assert_eq!(api.post(MAPS, body).await.message(), (400, text.into()));
+}
