@@ -121,8 +121,8 @@ fn value(status: &PodStatus) -> Value {
     serde_json::to_value(status).unwrap_or_default()
 }
 
-/// The fields of `after` that differ from `before`; those that are gone as null. Lists that a strategic merge would merge
-/// by key are replaced as a whole, except for conditions, of which ours are all there.
+/// The fields of `after` that differ from `before`; those that are gone as null. Conditions are merged by their type, other
+/// lists replaced as a whole.
 fn difference(before: &Value, after: &Value) -> Value {
     let mut patch = serde_json::Map::new();
     let empty = serde_json::Map::new();
@@ -137,6 +137,7 @@ fn difference(before: &Value, after: &Value) -> Value {
                 items.push(json!({"$patch": "replace"}));
                 Value::Array(items)
             }
+            ("conditions", Value::Array(items)) => conditions(old.get(field), items),
             _ => value.clone(),
         };
         patch.insert(field.clone(), value);
@@ -145,6 +146,24 @@ fn difference(before: &Value, after: &Value) -> Value {
         patch.insert(field.clone(), Value::Null);
     }
     Value::Object(patch)
+}
+
+/// The conditions that differ. A merge keeps fields that a patch does not name, so those that are gone are named as null.
+fn conditions(before: Option<&Value>, after: &[Value]) -> Value {
+    let before = before.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let changed = after.iter().filter(|condition| !before.contains(condition));
+    changed
+        .map(|condition| {
+            let mut merged = condition.clone();
+            let former = before.iter().find(|former| former.get("type") == condition.get("type"));
+            if let (Some(fields), Some(former)) = (merged.as_object_mut(), former.and_then(Value::as_object)) {
+                for field in former.keys() {
+                    fields.entry(field.clone()).or_insert(Value::Null);
+                }
+            }
+            merged
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -194,5 +213,28 @@ mod tests {
         let expect =
             json!({"phase": "Running", "reason": null, "podIPs": [{"ip": "10.42.0.5"}, {"$patch": "replace"}]});
         assert_eq!(difference(&before, &after), expect);
+    }
+
+    /// The API server's own strategic merge makes of `before` exactly `after`, and keeps what others have put there.
+    #[test]
+    fn the_patch_arrives_as_it_was_meant() {
+        let before = json!({
+            "phase": "Pending", "reason": "X", "podIPs": [{"ip": "10.42.0.4"}],
+            "conditions": [{"type": "Theirs", "status": "True"}, {"type": "Ready", "status": "False", "reason": "Y"}],
+            "containerStatuses": [{"name": "a", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"waiting": {"reason": "ContainerCreating"}}}],
+        });
+        let after = json!({
+            "phase": "Running", "podIPs": [{"ip": "10.42.0.5"}],
+            "conditions": [{"type": "Theirs", "status": "True"}, {"type": "Ready", "status": "True"}],
+            "containerStatuses": [{"name": "a", "image": "i", "imageID": "x", "ready": true, "restartCount": 0,
+                "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}],
+        });
+        let body = json!({"status": difference(&before, &after)}).to_string();
+        let kind = knarr_api::patch::PatchKind::Strategic;
+        let patch = knarr_api::patch::Patch::parse(kind, body.as_bytes()).unwrap();
+        let object = json!({"status": before}).as_object().unwrap().clone();
+        let patched = patch.apply(object, knarr_api::schema::root("io.k8s.api.core.v1.Pod")).unwrap();
+        assert_eq!(Value::Object(patched), json!({"status": after}));
     }
 }

@@ -224,6 +224,19 @@ fn merge(into: &mut Value, patch: &Value) {
                 }
             }
         }
+        // A strategic merge names only the conditions that differ.
+        Value::Array(items)
+            if items.iter().all(|item| item.get("type").is_some_and(|_| item.get("status").is_some())) =>
+        {
+            let mut merged = into.as_array().cloned().unwrap_or_default();
+            for item in items {
+                match merged.iter_mut().find(|known| known["type"] == item["type"]) {
+                    Some(known) => merge(known, item),
+                    None => merged.push(item.clone()),
+                }
+            }
+            *into = merged.into();
+        }
         Value::Array(items) => {
             *into = items.iter().filter(|item| item.get("$patch").is_none()).cloned().collect();
         }
