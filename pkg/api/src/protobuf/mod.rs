@@ -156,6 +156,8 @@ fn entry(item: &Form, wire: &Wire<'_>, depth: usize) -> Result<(String, Value), 
         Form::Bool => false.into(),
         Form::Integer => 0.into(),
         Form::Strings | Form::List(_) => Value::Array(Vec::new()),
+        // The schema knows what a null stands for: no time, a quantity of zero.
+        Form::Special(_) => Value::Null,
         _ => Value::Object(Object::new()),
     });
     Ok((key, value))
