@@ -127,7 +127,8 @@ impl Inventory {
         loop {
             tokio::select! {
                 added = self.look(&definitions, &gone) => {
-                    self.announce(&added);
+                    let caches = added.iter().filter_map(|tracked| Some(tracked.objects.as_ref()?.cache.clone()));
+                    pumps.push(Box::pin(self.announce(caches.collect())));
                     for (kind, changes) in added.into_iter().filter_map(subscription) {
                         pumps.push(Box::pin(pump(kind, changes, &listener)));
                     }
@@ -200,18 +201,12 @@ impl Inventory {
         Some(added)
     }
 
-    /// The first kinds that are found are those of the start.
-    fn announce(&self, added: &[Tracked]) {
-        if *self.complete.borrow() {
-            return;
-        }
-        let caches: Vec<_> = added.iter().filter_map(|tracked| Some(tracked.objects.as_ref()?.cache.clone())).collect();
-        let complete = self.complete.clone();
-        // A short task that ends by itself; it belongs to nobody because nothing depends on how it ends.
-        tokio::spawn(async move {
-            join_all(caches.iter().map(Cache::synced)).await;
-            complete.send_replace(true);
-        });
+    /// Says that the inventory is complete once the objects of these kinds are known: the first that are found are those of
+    /// the start.
+    async fn announce(&self, first: Vec<Cache<Metadata>>) -> Infallible {
+        join_all(first.iter().map(Cache::synced)).await;
+        self.complete.send_replace(true);
+        std::future::pending().await
     }
 }
 
