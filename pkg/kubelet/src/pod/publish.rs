@@ -28,13 +28,16 @@ pub(super) struct Publisher {
     written: Option<(PodStatus, Timestamp)>,
     patching: bool,
     failures: u32,
+    /// After a failure nothing is sent before this.
+    again: Option<Timestamp>,
+    /// When to look again although nothing has changed.
     retry: Option<Timestamp>,
 }
 
 impl Publisher {
     pub(super) fn new(pod: &Pod) -> Self {
         let shown = pod.status.clone().unwrap_or_default();
-        Self { shown, revision: revision(pod), written: None, patching: false, failures: 0, retry: None }
+        Self { shown, revision: revision(pod), written: None, patching: false, failures: 0, again: None, retry: None }
     }
 
     /// What the API shows, as far as we know.
@@ -63,7 +66,7 @@ impl Publisher {
 
     /// Whether to send this status now; if so, it is under way until [`Publisher::done`].
     pub(super) fn start(&mut self, status: &PodStatus, now: Timestamp) -> bool {
-        if self.patching || *status == self.shown || self.retry.is_some_and(|at| at > now) {
+        if self.patching || *status == self.shown || self.again.is_some_and(|at| at > now) {
             return false;
         }
         if let Some((written, at)) = &self.written
@@ -83,9 +86,13 @@ impl Publisher {
         match patched {
             Patched::Now(answer) => {
                 let (status, pod) = *answer;
-                (self.failures, self.retry) = (0, None);
+                (self.failures, self.again, self.retry) = (0, None, None);
                 self.revision = revision(&pod);
                 self.shown = pod.status.unwrap_or_default();
+                if self.shown != status {
+                    let differs = difference(&value(&self.shown), &value(&status));
+                    tracing::debug!("the API shows the status in another form: {differs}");
+                }
                 self.written = Some((status, now));
             }
             Patched::Failed(error) => {
@@ -96,7 +103,7 @@ impl Publisher {
                 }
                 self.failures = self.failures.saturating_add(1).min(8);
                 let delay = SignedDuration::from_millis(50).saturating_mul(2_i32.pow(self.failures));
-                self.retry = Some(now + delay);
+                (self.again, self.retry) = (Some(now + delay), Some(now + delay));
             }
         }
     }
@@ -203,6 +210,8 @@ mod tests {
         assert!(publisher.settled(&status("Running")), "a deletion does not wait for the repair");
         assert!(!publisher.start(&status("Running"), at(1)));
         assert_eq!(publisher.retry(), Some(at(60)));
+        assert!(publisher.start(&status("Failed"), at(2)), "what is new does not wait");
+        publisher.done(&shows(1, ""), Patched::Now(Box::new((status("Running"), shows(4, "Unknown")))), at(0));
         assert!(publisher.start(&status("Running"), at(60)));
     }
 

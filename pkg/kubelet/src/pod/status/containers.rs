@@ -67,6 +67,8 @@ fn status(inputs: &Inputs<'_>, part: &Part<'_>, before: Option<&ContainerStatus>
     }
     wait(inputs, part, &mut status);
     health(inputs, part, &mut status);
+    // As the API shows a container that has never ended.
+    status.last_state.get_or_insert_default();
     status
 }
 
