@@ -60,7 +60,8 @@ enum Done {
     Volumes(Box<Result<(Mounted, Tokens), Failed>>),
     Sandbox(Result<Sandbox, String>),
     Stopped(String, Result<(), Error>),
-    Started(String, Result<(), Failure>),
+    /// Name and restart count.
+    Started(String, u32, Result<(), Failure>),
     Killed(Result<(), Error>, Option<Instance>),
     Ended(Result<Instance, Error>),
     TornDown(std::io::Result<()>),

@@ -6,7 +6,7 @@ use tokio::task::JoinError;
 use super::{Actor, Done};
 use crate::cri::Error;
 use crate::pod::spec::PodExt as _;
-use crate::pod::state::{Instance, Op, Sandbox, Volumes};
+use crate::pod::state::{Failure, Instance, Op, Sandbox, Volumes};
 
 impl Actor {
     /// Takes in what has become of a step.
@@ -58,8 +58,7 @@ impl Actor {
                     self.state.stopped.insert(id);
                 }
             }
-            Done::Started(name, Ok(())) => drop(self.state.failures.remove(&name)),
-            Done::Started(name, Err(failure)) => drop(self.state.failures.insert(name, failure)),
+            Done::Started(name, restarts, outcome) => self.started(name, restarts, outcome),
             Done::Killed(outcome, seen) => {
                 let op = op.unwrap_or(Op::Refresh);
                 self.settle(op, outcome);
@@ -74,6 +73,19 @@ impl Actor {
             Done::Deleted(outcome) => self.state.deleted = self.settle(Op::Delete, outcome).is_some(),
             Done::Removed(outcome) => self.state.removed = self.settle(Op::Remove, outcome).is_some(),
             Done::Patched(patched) => self.publisher.done(&self.pod, patched, Timestamp::now()),
+        }
+    }
+
+    /// The start has told of its container before it ended; without that only the runtime knows what there is.
+    fn started(&mut self, name: String, restarts: u32, outcome: Result<(), Failure>) {
+        while let Ok(event) = self.events.1.try_recv() {
+            self.notice(event);
+        }
+        let seen = self.state.latest(&name).is_some_and(|instance| instance.restarts == restarts);
+        self.state.stale |= !seen;
+        match outcome {
+            Ok(()) => drop(self.state.failures.remove(&name)),
+            Err(failure) => drop(self.state.failures.insert(name, failure)),
         }
     }
 

@@ -43,7 +43,7 @@ impl Actor {
                     self.state.busy.remove(&op);
                     return;
                 };
-                self.work.spawn(async move { (done, Done::Started(name, start.run().await)) })
+                self.work.spawn(async move { (done, Done::Started(name, restarts, start.run().await)) })
             }
             Step::Kill { id, name, grace, message } => {
                 let report = report.container(&pod, &name);
