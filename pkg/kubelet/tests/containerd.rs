@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use knarr_base::Shutdown;
-use knarr_kubelet::containerd::{Containerd, Host, Importer, Starter, State};
+use knarr_kubelet::containerd::{Containerd, Host, Importer, Settings, Starter, State};
 use knarr_kubelet::cri::{Cri, Runtime as _, api};
 
 #[test]
@@ -46,7 +46,8 @@ fn a_sandbox_runs_from_an_image_built_here() {
         shutdown.start();
         running.await.unwrap().unwrap();
         assert!(cri.version().await.is_ok(), "containerd outlives us");
-        let again = Containerd::new(settings, &host, Starter::Detached { cgroup: "containerd".into() }, node.cgroups());
+        let again =
+            Containerd::new(settings.clone(), &host, Starter::Detached { cgroup: "containerd".into() }, node.cgroups());
         let (mut state, shutdown) = (again.state(), Shutdown::new());
         let running = tokio::spawn(again.run(shutdown.clone()));
         state.wait_for(|state| matches!(state, State::Up(1))).await.unwrap();
@@ -58,6 +59,20 @@ fn a_sandbox_runs_from_an_image_built_here() {
         assert_ne!(pids_of_containerd(), old);
         let status = cri.sandbox_status(&sandbox).await.unwrap();
         assert_eq!(status.state(), api::PodSandboxState::SandboxReady, "pods survive containerd");
+        shutdown.start();
+        running.await.unwrap().unwrap();
+
+        let old = pids_of_containerd();
+        let changed = Settings { handlers: vec!["other".into()], ..settings };
+        let starter = Starter::Detached { cgroup: "containerd".into() };
+        let replacement = Containerd::new(changed, &host, starter, node.cgroups());
+        let (mut state, shutdown) = (replacement.state(), Shutdown::new());
+        let running = tokio::spawn(replacement.run(shutdown.clone()));
+        state.wait_for(|state| matches!(state, State::Up(1))).await.unwrap();
+        let new = pids_of_containerd();
+        assert!(new.len() == 1 && new != old, "another configuration needs another process: {old:?}, {new:?}");
+        let status = cri.sandbox_status(&sandbox).await.unwrap();
+        assert_eq!(status.state(), api::PodSandboxState::SandboxReady, "pods survive the change");
         cri.stop_sandbox(&sandbox).await.unwrap();
         cri.remove_sandbox(&sandbox).await.unwrap();
         shutdown.start();
