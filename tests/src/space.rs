@@ -86,20 +86,7 @@ impl<'a> Space<'a> {
     /// # Errors
     /// When it cannot be run.
     pub fn feed(&self, arguments: &[&str], input: &str) -> Result<Output> {
-        let mut command = self.command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn()?;
-        let mut stdin = child.stdin.take().context("no standard input")?;
-        // A kubectl that refuses its arguments reads nothing.
-        let written = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        let output = child.wait_with_output()?;
-        if let Err(error) = written
-            && output.status.success()
-        {
-            return Err(error).context("kubectl did not read its input");
-        }
-        Ok(output)
+        feed(&mut self.command(arguments), input)
     }
 
     /// `kubectl apply` of these documents; what it printed.
@@ -107,7 +94,9 @@ impl<'a> Space<'a> {
     /// # Errors
     /// When it fails; with what it printed.
     pub fn apply(&self, documents: &str) -> Result<String> {
-        let Output { status, stdout, stderr } = self.feed(&["apply", "--filename=-"], documents)?;
+        // kubectl takes what begins with a brace for JSON.
+        let documents = format!("---\n{documents}");
+        let Output { status, stdout, stderr } = feed(&mut self.command(&["apply", "--filename=-"]), &documents)?;
         if !status.success() {
             bail!("kubectl apply: {}\n{documents}", String::from_utf8_lossy(&stderr).trim());
         }
@@ -194,6 +183,27 @@ impl<'a> Space<'a> {
     pub fn state(&self) -> String {
         ["pods", "events"].map(|kind| self.kubectl(&["get", kind, "-o", "wide"]).unwrap_or_default()).join("\n")
     }
+}
+
+/// Runs a command with something on its standard input.
+///
+/// # Errors
+/// When it cannot be run.
+pub fn feed(command: &mut Command, input: &str) -> Result<Output> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let mut stdin = child.stdin.take().context("no standard input")?;
+    let input = input.to_owned();
+    // Written beside the reading: a program that answers while it reads would wait for us, and we for it.
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output()?;
+    // A program that refuses its arguments reads nothing.
+    if let Ok(Err(error)) = writer.join()
+        && output.status.success()
+    {
+        return Err(error).context("the input was not read");
+    }
+    Ok(output)
 }
 
 impl Drop for Space<'_> {

@@ -7,10 +7,10 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use rand::Rng;
 
 use crate::lab::Lab;
@@ -18,6 +18,9 @@ use crate::wait::until;
 
 /// A test: its name, and what it does in the lab.
 pub type Test = (&'static str, fn(&Lab) -> Result<()>);
+
+/// After this time a suite gives up on what still runs, and resets its lab.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// How a suite runs.
 #[derive(Clone, Copy, Debug)]
@@ -130,43 +133,48 @@ impl Suite {
         let own = OwnLab::new(self.arguments)?;
         own.up()?;
         say(&format!("running {} tests; the lab started in {:.1} s", tests.len(), start.elapsed().as_secs_f64()));
-        let queue = Mutex::new(tests.iter());
-        let failed = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for _ in 0..self.at_once {
-                scope.spawn(|| {
-                    while let Some(&(name, test)) = next(&queue) {
-                        if let Err(error) = one(name, test, own.lab())
-                            && let Ok(mut failed) = failed.lock()
-                        {
-                            failed.push((name, error));
-                        }
-                    }
-                });
-            }
-        });
-        let failed = failed.into_inner().map_err(|_| anyhow!("a test thread panicked"))?;
-        for (name, error) in &failed {
-            say(&format!("\n---- {name} ----\n{error:?}"));
+        let queue = Arc::new(Mutex::new(tests.to_vec().into_iter()));
+        let (report, reports) = mpsc::channel();
+        for _ in 0..self.at_once {
+            let (queue, report, lab) = (queue.clone(), report.clone(), own.lab().clone());
+            std::thread::spawn(move || {
+                while let Some((name, test)) = next(&queue) {
+                    // Nobody listens once the suite has given up.
+                    let _ = report.send((name, one(name, test, &lab)));
+                }
+            });
         }
-        if !failed.is_empty() {
+        drop(report);
+        let mut waiting: Vec<&str> = tests.iter().map(|&(name, _)| name).collect();
+        let mut failed = 0;
+        while let Ok((name, fine)) = reports.recv_timeout(LIMIT.saturating_sub(start.elapsed())) {
+            waiting.retain(|&other| other != name);
+            failed += usize::from(!fine);
+        }
+        if !waiting.is_empty() {
+            say(&format!("\nno end after {LIMIT:?}: {waiting:?}"));
+        }
+        if failed + waiting.len() > 0 {
             say(&format!("\n---- the end of the server's log ----\n{}", own.lab().log_tail()));
         }
-        Ok(failed.len())
+        Ok(failed + waiting.len())
     }
 }
 
-fn next<'a>(queue: &Mutex<std::slice::Iter<'a, Test>>) -> Option<&'a Test> {
+fn next(queue: &Mutex<std::vec::IntoIter<Test>>) -> Option<Test> {
     queue.lock().ok()?.next()
 }
 
-/// Runs one test; a panic is a failure of this test only.
-fn one(name: &str, test: fn(&Lab) -> Result<()>, lab: &Lab) -> Result<()> {
+/// Runs one test and tells how it ended; a panic is a failure of this test only.
+fn one(name: &str, test: fn(&Lab) -> Result<()>, lab: &Lab) -> bool {
     let start = Instant::now();
     let result = catch_unwind(AssertUnwindSafe(|| test(lab))).unwrap_or_else(|_| bail!("panicked"));
-    let word = if result.is_ok() { "ok" } else { "FAILED" };
-    say(&format!("test {name} ... {word} ({:.1} s)", start.elapsed().as_secs_f64()));
-    result
+    let took = start.elapsed().as_secs_f64();
+    match &result {
+        Ok(()) => say(&format!("test {name} ... ok ({took:.1} s)")),
+        Err(error) => say(&format!("test {name} ... FAILED ({took:.1} s)\n    {error:#}")),
+    }
+    result.is_ok()
 }
 
 fn say(text: &str) {

@@ -39,28 +39,33 @@ pub(crate) fn every_kind(lab: &Lab) -> Result<()> {
     let api = Api::admin(lab)?;
     let paths = listable(&api)?;
     ensure!(paths.len() > 55, "built-in kinds: {paths:?}");
+    std::thread::scope(|scope| {
+        let parts = paths.chunks(paths.len().div_ceil(8));
+        let threads: Vec<_> =
+            parts.map(|part| scope.spawn(|| part.iter().try_for_each(|path| kind(&api, path)))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("panicked"))?)
+    })
+}
+
+/// One kind as a list, a page, a watch and a table.
+fn kind(api: &Api, path: &str) -> Result<()> {
+    const WATCH: &str =
+        "?watch=1&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
     let mut connection = api.connect()?;
-    for path in &paths {
-        for query in [
-            "",
-            "?limit=1",
-            "?resourceVersion=0",
-            "?watch=1&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true",
-        ] {
-            let answer = connection.request("GET", &format!("{path}{query}"), &[], b"")?;
-            ensure!(answer.status == 200, "GET {path}{query}: {answer}");
-            if query.is_empty() {
-                let list = answer.json()?;
-                ensure!(list["kind"].as_str().is_some_and(|kind| kind.ends_with("List")), "{path}: {answer}");
-                ensure!(list["items"].is_array(), "{path}: items is an array even when empty: {answer}");
-                version(&list)?;
-            }
+    for query in ["", "?limit=1", "?resourceVersion=0", WATCH] {
+        let answer = connection.request("GET", &format!("{path}{query}"), &[], b"")?;
+        ensure!(answer.status == 200, "GET {path}{query}: {answer}");
+        if query.is_empty() {
+            let list = answer.json()?;
+            ensure!(list["kind"].as_str().is_some_and(|kind| kind.ends_with("List")), "{path}: {answer}");
+            ensure!(list["items"].is_array(), "{path}: items is an array even when empty: {answer}");
+            version(&list)?;
         }
-        let table = ("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
-        let answer = connection.request("GET", path, &[table], b"")?;
-        let kind = answer.json()?["kind"].clone();
-        ensure!(answer.status == 200 && kind == "Table", "{path} as a table: {answer}");
     }
+    let table = ("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let answer = connection.request("GET", path, &[table], b"")?;
+    let kind = answer.json()?["kind"].clone();
+    ensure!(answer.status == 200 && kind == "Table", "{path} as a table: {answer}");
     Ok(())
 }
 

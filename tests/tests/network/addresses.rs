@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use knarr_tests::command::output;
 use knarr_tests::lab::{Host, Lab};
-use knarr_tests::space::POD;
+use knarr_tests::space::{POD, Space};
 use knarr_tests::wait::until;
 
 use crate::servers::{answering, load_balancer, servers, service, until_who};
@@ -71,7 +71,7 @@ pub(crate) fn in_use(lab: &Lab) -> Result<()> {
     let space = servers(lab)?;
     output(lab.on_lan("ip").args(["address", "add", &format!("{TAKEN}/24"), "dev", "lan0"]))?;
     let holder = hardware_address(lab.on_lan("ip"))?;
-    space.apply(&format!(
+    Space::existing(lab, "metallb-system").apply(&format!(
         "{{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {{name: taken, namespace: metallb-system}}, \
          spec: {{addresses: [{TAKEN}/32], autoAssign: false}}}}"
     ))?;

@@ -33,7 +33,9 @@ const MANIFESTS: &str = r#"
 ---
 {apiVersion: v1, kind: Pod, metadata: {name: client}, spec: {terminationGracePeriodSeconds: 1,
   containers: [{name: c, image: "busybox:1", command: [sleep, "100000"]}]}}
----
+"#;
+
+const POOL: &str = r#"
 {apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: suite, namespace: metallb-system},
   spec: {addresses: ["192.168.1.200-192.168.1.230"]}}
 ---
@@ -45,6 +47,7 @@ pub(crate) fn servers(lab: &Lab) -> Result<Space<'_>> {
     static MADE: OnceLock<Result<(), String>> = OnceLock::new();
     let make = || {
         let space = Space::new(lab, NAME)?;
+        Space::existing(lab, "metallb-system").apply(POOL)?;
         space.apply(&MANIFESTS.replace("SPEC", SPEC))?;
         space.rolled_out("deployment/who")?;
         space.wait("condition=Ready", &["pod/single", "pod/client"])?;

@@ -15,14 +15,14 @@ use crate::servers::{
 
 pub(crate) fn hello_example(lab: &Lab) -> Result<()> {
     let space = Space::existing(lab, "default");
-    space.kubectl(&["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/hello.yaml")])?;
+    lab.kubectl_output(&["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/hello.yaml")])?;
     space.rolled_out("deployment/hello")?;
     let address = crate::servers::load_balancer(&space, "hello")?;
     let page = until("the page", POD, || {
         lab.on(Host::Lan, move || fetch(address, "/", LIMIT)).map_err(|error| format!("{error:#}"))
     })?;
     ensure!(page == "<h1>Hello from knarr</h1>\n", "{page}");
-    space.kubectl(&["delete", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/hello.yaml")])?;
+    lab.kubectl_output(&["delete", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/hello.yaml")])?;
     until("the address is given up", POD, || {
         match lab.on(Host::Lan, move || fetch(address, "/", Duration::from_secs(1))) {
             Err(_) => Ok(()),

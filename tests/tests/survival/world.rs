@@ -12,11 +12,6 @@ use knarr_tests::wait::until;
 const NAME: &str = "world";
 
 const MANIFESTS: &str = r#"
-{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: suite, namespace: metallb-system},
-  spec: {addresses: ["192.168.1.240-192.168.1.250"]}}
----
-{apiVersion: metallb.io/v1beta1, kind: L2Advertisement, metadata: {name: suite, namespace: metallb-system}, spec: {}}
----
 {apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 2, selector: {matchLabels: {app: web}},
   template: {metadata: {labels: {app: web}}, spec: {terminationGracePeriodSeconds: 1, containers: [
     {name: c, image: "busybox:1", command: [sh, -c, "mkdir /w; hostname > /w/index.html; exec httpd -f -p 8080 -h /w"],
@@ -34,11 +29,19 @@ const MANIFESTS: &str = r#"
     {name: c, image: "busybox:1", command: [sleep, "100000"]}]}}}}
 "#;
 
+const POOL: &str = r#"
+{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: suite, namespace: metallb-system},
+  spec: {addresses: ["192.168.1.240-192.168.1.250"]}}
+---
+{apiVersion: metallb.io/v1beta1, kind: L2Advertisement, metadata: {name: suite, namespace: metallb-system}, spec: {}}
+"#;
+
 /// The namespace with everything running.
 pub(crate) fn world(lab: &Lab) -> Result<Space<'_>> {
     static MADE: OnceLock<Result<(), String>> = OnceLock::new();
     let make = || {
         let space = Space::new(lab, NAME)?;
+        Space::existing(lab, "metallb-system").apply(POOL)?;
         space.apply(MANIFESTS)?;
         space.rolled_out("deployment/web")?;
         space.rolled_out("deployment/scaled")?;

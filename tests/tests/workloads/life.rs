@@ -1,6 +1,9 @@
 //! The life of a pod: start, probes, restarts, end.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
+use knarr_tests::command::shown;
 use knarr_tests::lab::Lab;
 use knarr_tests::space::{POD, Space};
 use knarr_tests::wait::until;
@@ -177,7 +180,11 @@ spec:
 "#,
     )?;
     space.wait("condition=Ready", &["pod/polite", "pod/deaf"])?;
-    let follow = space.command(&["logs", "-f", "polite"]).stdout(std::process::Stdio::piped()).spawn()?;
+    // Bounded by timeout(1), should the stream not end with its container.
+    let shown = shown(&space.command(&["logs", "-f", "polite"]));
+    let mut command = Command::new("timeout");
+    command.arg("60").args(shown.split(' '));
+    let follow = command.stdout(std::process::Stdio::piped()).spawn()?;
     until("the follower has begun", POD, || {
         let told = space.kubectl(&["logs", "polite"]).map_err(|error| format!("{error:#}"))?;
         if told.contains("up") && told.contains("started") { Ok(()) } else { Err(told) }
