@@ -133,7 +133,7 @@ impl Suite {
         let own = OwnLab::new(self.arguments)?;
         own.up()?;
         say(&format!("running {} tests; the lab started in {:.1} s", tests.len(), start.elapsed().as_secs_f64()));
-        let queue = Arc::new(Mutex::new(tests.to_vec().into_iter()));
+        let queue = Arc::new(Mutex::new(Vec::from(tests).into_iter()));
         let (report, reports) = mpsc::channel();
         for _ in 0..self.at_once {
             let (queue, report, lab) = (queue.clone(), report.clone(), own.lab().clone());

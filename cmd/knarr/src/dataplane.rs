@@ -72,7 +72,8 @@ impl Files {
 
 /// Runs the data plane until it is told to end.
 pub(crate) fn run(arguments: &cli::Dataplane) -> Result<()> {
-    telemetry::init("info");
+    // hickory says a line per query at this level.
+    telemetry::init("info,hickory_server=warn");
     let files = Files::new(&arguments.directories);
     let text = std::fs::read(files.settings())
         .with_context(|| format!("cannot read {}: `knarr server` writes it", files.settings().display()))?;

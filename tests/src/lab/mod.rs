@@ -34,6 +34,8 @@ pub use paths::Paths;
 pub const NODE_ADDRESS: &str = "192.168.1.10";
 /// The address of the other host on the lab's LAN.
 pub const LAN_ADDRESS: &str = "192.168.1.2";
+/// The lab of `make run`.
+pub const USUAL_NAME: &str = "knarr-lab";
 /// Longest name: with `-node` it must still be a link and namespace name that people can read.
 const MAX_NAME: usize = 11;
 

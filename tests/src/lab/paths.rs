@@ -93,11 +93,13 @@ impl Paths {
         Ok(())
     }
 
-    /// A listener for kubectl: the port of the last start when it is still free, so that kubeconfigs stay valid.
+    /// A listener for kubectl: the port of the last start when it is still free, so that kubeconfigs stay valid. Only the
+    /// usual lab begins with the usual port: while a server is down, another lab would take it.
     pub(super) fn listener(&self) -> Result<TcpListener> {
         let last = fs::read_to_string(self.address_file()).ok();
         let port = last.and_then(|address| address.rsplit(':').next()?.trim().parse().ok());
-        listen(port.unwrap_or(6443))
+        let first = if self.state.ends_with(super::USUAL_NAME) { 6443 } else { 0 };
+        listen(port.unwrap_or(first))
     }
 
     pub(super) fn write_private(&self, path: &Path, text: &str) -> Result<()> {

@@ -24,7 +24,7 @@ pub(crate) fn tables(lab: &Lab) -> Result<()> {
         ("endpointslices", "NAME ADDRESSTYPE PORTS ENDPOINTS AGE"),
         ("configmaps", "NAME DATA AGE"),
         ("secrets", "NAME TYPE DATA AGE"),
-        ("serviceaccounts", "NAME SECRETS AGE"),
+        ("serviceaccounts", "NAME AGE"),
         ("roles", "NAME CREATED AT"),
         ("events", "LAST SEEN TYPE REASON OBJECT MESSAGE"),
         ("nodes", "NAME STATUS ROLES AGE VERSION"),
@@ -62,7 +62,7 @@ pub(crate) fn explain_and_discovery(lab: &Lab) -> Result<()> {
     for (path, parts) in [
         ("deployment", &["GROUP:      apps", "KIND:       Deployment", "VERSION:    v1", "FIELDS:"][..]),
         ("pod.spec.containers.livenessProbe", &["FIELD: livenessProbe <Probe>", "failureThreshold\t<integer>"]),
-        ("service.spec.ports.port", &["FIELD: port <integer> -required-", "The port that will be exposed"]),
+        ("service.spec.ports.port", &["FIELD: port <integer>", "The port that will be exposed"]),
         ("ipaddresspool.spec", &["addresses"]),
     ] {
         let told = lab.kubectl_output(&["explain", path])?;

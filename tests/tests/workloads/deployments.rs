@@ -7,6 +7,9 @@ use knarr_tests::lab::Lab;
 use knarr_tests::space::{POD, Space};
 use knarr_tests::wait::until;
 
+/// A program that ends when it is told to: as the first process of its container, `sleep` would not.
+const OBEYS: &str = "trap 'exit 0' TERM; while :; do sleep 0.2; done";
+
 const IMAGE: &str = ".spec.template.spec.containers[0].image";
 
 pub(crate) fn scales_rolls_out_and_back(lab: &Lab) -> Result<()> {
@@ -121,7 +124,7 @@ pub(crate) fn delete_cascades_as_told(lab: &Lab) -> Result<()> {
         })
     };
     for (cascade, leaves) in [("background", 0), ("foreground", 0), ("orphan", 1)] {
-        space.kubectl(&["create", "deployment", "web", "--image=busybox:1", "--", "sleep", "1000"])?;
+        space.kubectl(&["create", "deployment", "web", "--image=busybox:1", "--", "sh", "-c", OBEYS])?;
         space.rolled_out("deployment/web")?;
         space.kubectl(&["delete", "deployment/web", &format!("--cascade={cascade}")])?;
         let sets = space.get(&["replicasets"])?;
@@ -145,7 +148,7 @@ pub(crate) fn delete_cascades_as_told(lab: &Lab) -> Result<()> {
 pub(crate) fn namespace_goes_with_all_it_holds(lab: &Lab) -> Result<()> {
     let space = Space::new(lab, "whole")?;
     let inner = Space::new(lab, "inner")?;
-    inner.kubectl(&["create", "deployment", "web", "--image=busybox:1", "--", "sleep", "1000"])?;
+    inner.kubectl(&["create", "deployment", "web", "--image=busybox:1", "--", "sh", "-c", OBEYS])?;
     inner.kubectl(&["create", "configmap", "c", "--from-literal=a=b"])?;
     inner.rolled_out("deployment/web")?;
     lab.kubectl_output(&["delete", "namespace", "inner", "--timeout=90s"])?;

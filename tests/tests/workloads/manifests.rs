@@ -36,7 +36,7 @@ pub(crate) fn apply_and_patch(lab: &Lab) -> Result<()> {
     space.kubectl(&["set", "env", "deployment/web", "FOUR=4"])?;
     space.apply(DEPLOYMENT)?;
     let kept = names(".spec.template.spec.containers[0].env[*].name")?;
-    ensure!(kept == "ONE TWO FOUR", "apply keeps what others set: {kept}");
+    ensure!(kept == "ONE FOUR TWO", "apply keeps what others set: {kept}");
 
     for (kind, patch, path, value) in [
         (

@@ -36,7 +36,8 @@ pub(crate) async fn answer(server: Arc<Server>, request: Request<Body>) -> Respo
     let info = RequestInfo::new(&parts.method, &parts.uri);
     let (audit_id, warnings) = (audit_id(&parts.headers), Warnings::default());
     let media = error_media(&parts.headers);
-    let gzip = accepts_gzip(&parts.headers) && matches!(&*info.verb, "get" | "list");
+    // A stream (a log that is followed) would be held back until the encoder has a block.
+    let gzip = accepts_gzip(&parts.headers) && matches!(&*info.verb, "get" | "list") && !info.is_long_running();
 
     let deadline = deadline(&server, &info, &parts);
     let chain = async {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use knarr_tests::lab::{Lab, holder};
+use knarr_tests::lab::{Lab, USUAL_NAME, holder};
 
 mod hello;
 
@@ -19,7 +19,7 @@ struct Options {
 
 fn options() -> Result<Options> {
     let mut options = Options {
-        name: "knarr-lab".into(),
+        name: USUAL_NAME.into(),
         knarr: std::env::current_exe()?.with_file_name("knarr"),
         files: "target/lab".into(),
         command: String::new(),

@@ -106,9 +106,19 @@ fn volume_mount(
     let container_path =
         if mount.mount_path.starts_with('/') { mount.mount_path.clone() } else { format!("/{}", mount.mount_path) };
     Ok(api::Mount {
-        readonly: mount.read_only == Some(true),
+        readonly: mount.read_only == Some(true) || shows_objects(place.pod, &mount.name),
         propagation: propagation.into(),
         ..plain(&container_path, &host_path)
+    })
+}
+
+/// Whether a volume shows the content of API objects: those are read-only in every container, as upstream mounts them.
+fn shows_objects(pod: &Pod, name: &str) -> bool {
+    pod.spec().volumes.iter().flatten().filter(|volume| volume.name == name).any(|volume| {
+        volume.config_map.is_some()
+            || volume.secret.is_some()
+            || volume.downward_api.is_some()
+            || volume.projected.is_some()
     })
 }
 
