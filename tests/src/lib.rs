@@ -7,5 +7,6 @@ pub mod command;
 pub mod lab;
 pub mod space;
 pub mod suite;
+pub mod vm;
 pub mod wait;
 pub mod web;
