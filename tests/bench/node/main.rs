@@ -26,8 +26,8 @@ fn run() -> Result<()> {
     let own = OwnLab::new(&[])?;
     own.up()?;
     start::restart(own.lab())?;
-    writes::creates(own.lab())?;
-    writes::watchers(own.lab())?;
+    rest::memory_and_cpu(own.lab())?;
     pods::latency(own.lab())?;
-    rest::memory_and_cpu(own.lab())
+    writes::creates(own.lab())?;
+    writes::watchers(own.lab())
 }

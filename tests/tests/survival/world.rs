@@ -80,6 +80,7 @@ pub(crate) fn addresses(space: &Space<'_>) -> Result<[SocketAddr; 3]> {
 
 /// How often the resolver pod resolved, and failed to.
 pub(crate) fn resolved(space: &Space<'_>) -> Result<(usize, usize)> {
-    let told = space.kubectl(&["logs", "resolver"])?;
+    // Right after a start the node's own port may not be there yet.
+    let told = until("the log", POD, || space.kubectl(&["logs", "resolver"]).map_err(|error| format!("{error:#}")))?;
     Ok((told.matches("resolved").count(), told.matches("FAILED").count()))
 }

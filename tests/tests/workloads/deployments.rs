@@ -131,7 +131,7 @@ pub(crate) fn delete_cascades_as_told(lab: &Lab) -> Result<()> {
         match leaves {
             0 => gone("replicasets").and_then(|()| gone("pods"))?,
             _ => until("the set is orphaned", Duration::from_secs(30), || match space.get(&["replicasets"]) {
-                Ok(sets) if sets["items"][0]["metadata"]["ownerReferences"].is_null() => Ok(()),
+                Ok(sets) if sets["items"][0]["metadata"]["ownerReferences"][0].is_null() => Ok(()),
                 other => Err(format!("{other:?}")),
             })?,
         }

@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use knarr_tests::command::output;
+use knarr_tests::command::{output, shown};
 use knarr_tests::lab::Lab;
 use knarr_tests::space::Space;
 use knarr_tests::web::fetch;
@@ -36,8 +36,8 @@ metadata: {name: talker, labels: {app: talker}}
 spec:
   terminationGracePeriodSeconds: 1
   containers:
-  - {name: out, image: "busybox:1", command: [sh, -c, "echo one; echo two; echo three >&2; exec sleep 1000"]}
-  - {name: other, image: "busybox:1", command: [sh, -c, "echo from the other; exec sleep 1000"]}
+  - {name: out, image: "busybox:1", command: [sh, -c, "echo one; echo two; echo three; exec sleep 1000"]}
+  - {name: other, image: "busybox:1", command: [sh, -c, "echo from the other >&2; exec sleep 1000"]}
 "#;
 
 pub(crate) fn logs(lab: &Lab) -> Result<()> {
@@ -113,9 +113,11 @@ pub(crate) fn exec(lab: &Lab) -> Result<()> {
     ensure!(lines.stdout == b"20000\n", "the end of the input arrives: {lines:?}");
 
     // script(1) gives kubectl a terminal.
-    let mut command = space.command(&["exec", "-it", "talker", "--", "sh", "-c", "stty size; tty; exit 3"]);
-    let inner = knarr_tests::command::shown(&command).replace("stty size; tty; exit 3", "'stty size; tty; exit 3'");
-    command = Command::new("script");
+    let inner = shown(&space.command(&["exec", "-it", "talker", "--", "sh", "-c"]));
+    // kubectl sends the terminal's size right after the start.
+    let look = "for i in 1 2 3 4 5 6 7 8 9; do stty size && break; sleep 0.3; done; tty; exit 3";
+    let inner = format!("{inner} '{look}'");
+    let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command", &format!("stty rows 33 cols 111; {inner}"), "/dev/null"]);
     let told = command.stdin(Stdio::null()).output()?;
     let text = String::from_utf8_lossy(&told.stdout);

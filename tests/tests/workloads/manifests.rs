@@ -71,7 +71,7 @@ pub(crate) fn apply_and_patch(lab: &Lab) -> Result<()> {
         "--patch",
         r#"[{"op":"test","path":"/spec/replicas","value":9}]"#,
     ])?;
-    ensure!(refused.contains("the server rejected our request due to an error in our request"), "{refused}");
+    ensure!(refused.contains("testing value /spec/replicas failed: test failed"), "{refused}");
     let refused = space.refused(&[
         "patch",
         "deployment/web",

@@ -144,7 +144,7 @@ fn unprocessable(message: String) -> Status {
     let reason = "the server rejected our request due to an error in our request";
     let mut status = Status::failure(422, "Invalid", reason);
     // Upstream says no more than that; the cause tells the user what is wrong.
-    let cause = Cause { message, ..Cause::default() };
+    let cause = Cause { field: "patch".into(), message, ..Cause::default() };
     status.details = Some(Box::new(Details { causes: vec![cause], ..Details::default() }));
     status
 }
