@@ -26,10 +26,28 @@ pub fn request(mut stream: TcpStream, address: SocketAddr, path: &str, limit: Du
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")
         .with_context(|| format!("cannot ask {address}"))?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).with_context(|| format!("cannot read from {address} after {answer:?}"))?;
+    let mut buffer = [0; 4096];
+    while !is_whole(&answer) {
+        let count = stream.read(&mut buffer).with_context(|| format!("cannot read from {address} after {answer:?}"))?;
+        if count == 0 {
+            break;
+        }
+        answer.extend(buffer.iter().take(count));
+    }
     let answer = String::from_utf8_lossy(&answer);
     match answer.split_once("\r\n\r\n") {
         Some((head, body)) if head.split(' ').nth(1) == Some("200") => Ok(body.to_owned()),
         _ => bail!("{address} answered {answer:?}"),
     }
+}
+
+/// Whether all is there that the head announces; without `Content-Length` the end of the connection is the answer's end.
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let fields = head.lines().filter_map(|line| line.split_once(':'));
+    let length = fields
+        .filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .find_map(|(_, length)| length.trim().parse().ok());
+    length.is_some_and(|length: usize| body.len() >= length)
 }

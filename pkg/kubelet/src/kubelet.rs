@@ -192,7 +192,7 @@ async fn start_pods(
     if up != Some(true) {
         return Ok(());
     }
-    let importer = Importer::new(channel.clone(), config.data.clone());
+    let importer = Importer::new(channel, config.data.clone());
     importer.embedded("sandbox", config.sandbox_image.1).await?;
     let directory = config.images.clone();
     let archives = tokio::spawn(async move {
@@ -201,6 +201,6 @@ async fn start_pods(
         }
     });
     let _archives = AbortOnDropHandle::new(archives);
-    Pods::new(shared, pods, channel, state).run(shutdown).await;
+    Pods::new(shared, pods, state).run(shutdown).await;
     Ok(())
 }

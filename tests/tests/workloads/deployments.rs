@@ -14,8 +14,8 @@ const IMAGE: &str = ".spec.template.spec.containers[0].image";
 
 pub(crate) fn scales_rolls_out_and_back(lab: &Lab) -> Result<()> {
     let space = Space::new(lab, "rollout")?;
-    let told =
-        space.kubectl(&["create", "deployment", "web", "--image=busybox:1", "--replicas=2", "--", "sleep", "1000"])?;
+    let create = ["create", "deployment", "web", "--image=busybox:1", "--replicas=2", "--", "sh", "-c", OBEYS];
+    let told = space.kubectl(&create)?;
     ensure!(told.trim() == "deployment.apps/web created", "{told}");
     let told = space.rolled_out("deployment/web")?;
     ensure!(told.contains(r#"deployment "web" successfully rolled out"#), "{told}");
@@ -131,7 +131,7 @@ pub(crate) fn delete_cascades_as_told(lab: &Lab) -> Result<()> {
         match leaves {
             0 => gone("replicasets").and_then(|()| gone("pods"))?,
             _ => until("the set is orphaned", Duration::from_secs(30), || match space.get(&["replicasets"]) {
-                Ok(sets) if sets["items"][0]["metadata"]["ownerReferences"][0].is_null() => Ok(()),
+                Ok(sets) if sets["items"][0]["metadata"]["ownerReferences"].is_null() => Ok(()),
                 other => Err(format!("{other:?}")),
             })?,
         }

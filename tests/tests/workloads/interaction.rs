@@ -114,8 +114,8 @@ pub(crate) fn exec(lab: &Lab) -> Result<()> {
 
     // script(1) gives kubectl a terminal.
     let inner = shown(&space.command(&["exec", "-it", "talker", "--", "sh", "-c"]));
-    // kubectl sends the terminal's size right after the start.
-    let look = "for i in 1 2 3 4 5 6 7 8 9; do stty size && break; sleep 0.3; done; tty; exit 3";
+    // kubectl sends the terminal's size right after the start; before that there is none, and busybox calls it no failure.
+    let look = "for i in $(seq 100); do stty size 2>/dev/null | grep . && break; sleep 0.1; done; tty; exit 3";
     let inner = format!("{inner} '{look}'");
     let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command", &format!("stty rows 33 cols 111; {inner}"), "/dev/null"]);

@@ -76,6 +76,7 @@ impl Registry {
         }
         resource.strategy.prepare_for_create(&cx, &mut object);
         let companions = self.run_hooks(write, Operation::Create, Some(&mut object), None).await?;
+        metadata::omit_empty(&mut object);
         let mut errors = resource.strategy.validate(&cx, &object);
         errors.extend(validate(&resource.kind, resource.strategy.name_rule(), &object));
         if !errors.is_empty() {

@@ -4,6 +4,7 @@ use knarr_api::object::Meta;
 use knarr_api::status::Result;
 use knarr_api::{Object, Status};
 use rand::Rng;
+use serde_json::Value;
 
 use super::Write;
 
@@ -46,6 +47,17 @@ pub(crate) fn generate_name(object: &mut Object) {
         (0..SUFFIX).filter_map(|_| ALPHABET.get(random.random_range(0..ALPHABET.len())).map(|c| char::from(*c))),
     );
     object.meta_mut().insert("name".into(), name.into());
+}
+
+/// Metadata without members is no metadata: `omitempty` of `k8s.io/apimachinery` `meta/v1.ObjectMeta`.
+pub(super) fn omit_empty(object: &mut Object) {
+    const COLLECTIONS: [&str; 5] = ["labels", "annotations", "finalizers", "ownerReferences", "managedFields"];
+    let is_empty = |value: &Value| match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    };
+    object.meta_mut().retain(|field, value| !(COLLECTIONS.contains(&field.as_str()) && is_empty(value)));
 }
 
 /// The namespace of the path goes into the object; one in the body must be the same.

@@ -145,6 +145,7 @@ impl Registry {
         set_generation(write, &mut new, &old);
         let companions = self.run_hooks(write, Operation::Update, Some(&mut new), Some(&old)).await?;
         metadata::keep(&mut new, &old);
+        metadata::omit_empty(&mut new);
         let mut errors = validate(&resource.kind, NameRule::PathSegment, &new);
         errors.extend(validate_update(&new, &old));
         errors.extend(resource.strategy.validate_update(&cx, &new, &old));

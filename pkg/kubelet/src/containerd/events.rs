@@ -2,10 +2,11 @@
 
 use futures::{Stream, StreamExt as _};
 use prost::Message as _;
+use tonic::Status;
 use tonic::transport::Channel;
 
+use super::NAMESPACE;
 use super::import::namespaced;
-use super::{Error, NAMESPACE};
 use crate::proto::containerd::events::TaskExit;
 use crate::proto::containerd::services::events::v1::SubscribeRequest;
 use crate::proto::containerd::services::events::v1::events_client::EventsClient;
@@ -21,7 +22,7 @@ pub struct Exit {
 ///
 /// # Errors
 /// When containerd does not answer.
-pub async fn exits(channel: Channel) -> Result<impl Stream<Item = Exit>, Error> {
+pub(crate) async fn exits(channel: Channel) -> Result<impl Stream<Item = Exit> + use<>, Status> {
     let filters = vec![format!("topic==\"/tasks/exit\",namespace==\"{NAMESPACE}\"")];
     let envelopes = EventsClient::new(channel).subscribe(namespaced(SubscribeRequest { filters })).await?.into_inner();
     let exits = envelopes.take_while(|envelope| std::future::ready(envelope.is_ok())).filter_map(|envelope| {

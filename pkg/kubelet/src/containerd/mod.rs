@@ -13,7 +13,8 @@ mod process;
 mod settings;
 mod supervisor;
 
-pub use events::{Exit, exits};
+pub use events::Exit;
+pub(crate) use events::exits;
 pub use host::Host;
 pub use import::Importer;
 pub(crate) use import::architecture;

@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use super::{Error, Runtime, api};
+use crate::containerd::{Exit, exits};
 use api::image_service_client::ImageServiceClient;
 use api::runtime_service_client::RuntimeServiceClient;
 
@@ -22,6 +25,7 @@ const MESSAGE: usize = 16 << 20;
 /// A connection to a CRI runtime; cloning shares it. It reconnects by itself.
 #[derive(Clone, Debug)]
 pub struct Cri {
+    channel: Channel,
     runtime: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
 }
@@ -43,7 +47,8 @@ impl Cri {
     pub fn new(channel: Channel) -> Self {
         Self {
             runtime: RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE),
-            images: ImageServiceClient::new(channel).max_decoding_message_size(MESSAGE),
+            images: ImageServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE),
+            channel,
         }
     }
 
@@ -159,6 +164,11 @@ impl Runtime for Cri {
         let filter = api::ContainerFilter { label_selector: selector(labels), ..Default::default() };
         let request = api::ListContainersRequest { filter: Some(filter) };
         Ok(self.runtime().list_containers(call(request)).await?.into_inner().containers)
+    }
+
+    // CRI's own `GetContainerEvents` is in containerd since 1.7 only.
+    async fn exits(&self) -> Result<BoxStream<'static, Exit>, Error> {
+        Ok(exits(self.channel.clone()).await?.boxed())
     }
 
     async fn reopen_log(&self, id: &str) -> Result<(), Error> {

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 
 use super::{Error, api};
+use crate::containerd::Exit;
 
 /// A container runtime. Every call is idempotent where CRI says so, and safe to give up on: what a dropped call has
 /// begun is found again by listing.
@@ -43,6 +45,9 @@ pub trait Runtime: Send + Sync + 'static {
     async fn container_status(&self, id: &str) -> Result<api::ContainerStatus, Error>;
     /// All containers with these labels.
     async fn list_containers(&self, labels: &[(&str, &str)]) -> Result<Vec<api::Container>, Error>;
+    /// The ends of containers and sandboxes from now on. The stream ends with the runtime. An end may be told some
+    /// milliseconds before [`Runtime::container_status`] knows of it.
+    async fn exits(&self) -> Result<BoxStream<'static, Exit>, Error>;
     /// Makes the runtime continue in a new file after the log was moved away.
     async fn reopen_log(&self, id: &str) -> Result<(), Error>;
     /// Changes the limits of a running container.

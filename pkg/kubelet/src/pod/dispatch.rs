@@ -11,7 +11,6 @@ use knarr_base::Shutdown;
 use knarr_client::{Cache, Change};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
-use tonic::transport::Channel;
 
 use super::actor::{Actor, Message};
 use super::admit;
@@ -22,7 +21,7 @@ use super::state::{Cause, State, Stop};
 use super::work::observe;
 use crate::cgroup::Qos;
 use crate::containerd::{self, Exit};
-use crate::cri::Error;
+use crate::cri::{Error, Runtime};
 
 /// How often the runtime is asked for what its events may have missed.
 const RELIST: Duration = Duration::from_mins(1);
@@ -33,7 +32,6 @@ const AGAIN: Duration = Duration::from_millis(200);
 pub(crate) struct Pods {
     shared: Arc<Shared>,
     cache: Cache<Pod>,
-    channel: Channel,
     runtime_state: watch::Receiver<containerd::State>,
     actors: HashMap<String, Known>,
     running: JoinSet<String>,
@@ -54,13 +52,11 @@ impl Pods {
     pub(crate) fn new(
         shared: Arc<Shared>,
         cache: Cache<Pod>,
-        channel: Channel,
         runtime_state: watch::Receiver<containerd::State>,
     ) -> Self {
         Self {
             shared,
             cache,
-            channel,
             runtime_state,
             actors: HashMap::new(),
             running: JoinSet::new(),
@@ -73,7 +69,7 @@ impl Pods {
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         let Some(()) = shutdown.or(self.cache.synced()).await else { return };
         let (exits, mut heard) = mpsc::unbounded_channel();
-        let listener = tokio::spawn(listen(self.channel.clone(), self.runtime_state.clone(), exits));
+        let listener = tokio::spawn(listen(self.shared.runtime.clone(), self.runtime_state.clone(), exits));
         let _listener = tokio_util::task::AbortOnDropHandle::new(listener);
         if shutdown.or(self.sweep()).await.is_none() {
             return;
@@ -223,14 +219,17 @@ enum Heard {
 }
 
 /// Hears containerd's events, and subscribes again to each new containerd.
-async fn listen(channel: Channel, mut state: watch::Receiver<containerd::State>, to: mpsc::UnboundedSender<Heard>) {
+async fn listen(
+    runtime: Arc<dyn Runtime>,
+    mut state: watch::Receiver<containerd::State>,
+    to: mpsc::UnboundedSender<Heard>,
+) {
     loop {
         if state.wait_for(|state| matches!(state, containerd::State::Up(_))).await.is_err() {
             return;
         }
-        match containerd::exits(channel.clone()).await {
-            Ok(exits) => {
-                let mut exits = std::pin::pin!(exits);
+        match runtime.exits().await {
+            Ok(mut exits) => {
                 if to.send(Heard::Subscribed).is_err() {
                     return;
                 }

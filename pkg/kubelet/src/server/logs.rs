@@ -1,8 +1,8 @@
 //! Container logs.
 
 use std::io::SeekFrom;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,6 +13,7 @@ use futures::StreamExt;
 use http::header;
 use inotify::{EventMask, Inotify, WatchMask};
 use jiff::Timestamp;
+use knarr_base::backoff::Backoff;
 use serde::Deserialize;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -26,6 +27,8 @@ use crate::cri::{Runtime, api};
 const BLOCK: usize = 32 * 1024;
 /// Blocks that may wait for a slow reader.
 const WAITING: usize = 4;
+/// The runtime calls a container ended a moment before it has written its last line and closed the log.
+const LAST_LINE: Duration = Duration::from_millis(100);
 
 /// The query: `PodLogOptions`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -84,7 +87,8 @@ pub(super) async fn container_logs(
         Refusal::internal(format!("failed to try resolving symlinks in path \"{}\": {error}", path.display()))
     })?;
     let (blocks, body) = mpsc::channel(WAITING);
-    let follow = on(query.follow.as_ref()).then(|| (node.runtime.clone(), chosen.id.clone()));
+    let (runtime, id) = (node.runtime.clone(), chosen.id.clone());
+    let follow = on(query.follow.as_ref()).then_some(async move { ended(runtime.as_ref(), &id).await });
     let reader = Reader {
         path,
         file,
@@ -126,32 +130,40 @@ enum More {
 }
 
 impl Reader {
-    async fn run(mut self, tail: Option<u64>, follow: Option<(Arc<dyn Runtime>, String)>) -> std::io::Result<()> {
+    /// Reads to the file's end; with `ended`, goes on until the container has ended and all that it wrote is read.
+    async fn run(mut self, tail: Option<u64>, ended: Option<impl Future<Output = ()>>) -> std::io::Result<()> {
         // Watched from before the first read, so that nothing that is written meanwhile is missed.
-        let mut changes = follow.is_some().then(|| Changes::new(&self.path)).transpose()?;
+        let mut changes = ended.is_some().then(|| Changes::new(&self.path)).transpose()?;
         if let Some(lines) = tail {
             let start = tail_start(&mut self.file, lines).await?;
             self.file.seek(SeekFrom::Start(start)).await?;
         }
         let mut more = self.read().await?;
-        let (Some((runtime, id)), Some(changes)) = (follow, &mut changes) else { return Ok(()) };
+        let (Some(ended), Some(changes)) = (ended, &mut changes) else { return Ok(()) };
+        let mut ended = std::pin::pin!(ended);
         while more == More::Yes {
-            let running = is_running(&runtime, &id).await;
-            // What was written before the container ended is there by now.
-            more = self.read().await?;
-            if !running || more == More::No {
-                break;
-            }
             let happened = tokio::select! {
                 happened = changes.next() => happened?,
+                () = &mut ended => return self.read_last(changes).await,
                 () = self.blocks.closed() => break,
             };
             more = self.read().await?;
-            if happened == Happened::Moved {
-                self.reopen(changes).await?;
-                more = self.read().await?;
+            if happened == Happened::Moved && more == More::Yes {
+                more = self.reopen().await?;
             }
         }
+        Ok(())
+    }
+
+    async fn read_last(&mut self, changes: &mut Changes) -> std::io::Result<()> {
+        let closed = async {
+            while changes.next().await? != Happened::Closed {}
+            Ok::<_, std::io::Error>(())
+        };
+        if let Ok(closed) = tokio::time::timeout(LAST_LINE, closed).await {
+            closed?;
+        }
+        self.read().await?;
         Ok(())
     }
 
@@ -191,34 +203,46 @@ impl Reader {
         out
     }
 
-    /// The log was rotated: the runtime continues in a new file of the same name.
-    async fn reopen(&mut self, changes: &mut Changes) -> std::io::Result<()> {
-        loop {
-            match File::open(&self.path).await {
-                Ok(file) => {
-                    self.file = file;
-                    self.pending.clear();
-                    return Ok(());
-                }
-                // The directory is watched too: the new file announces itself.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    changes.next().await?;
-                }
-                Err(error) => return Err(error),
-            }
+    /// The log may have been rotated: the runtime continues in a new file of the same name. As long as there is none, it
+    /// continues in this one.
+    async fn reopen(&mut self) -> std::io::Result<More> {
+        let file = match File::open(&self.path).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(More::Yes),
+            Err(error) => return Err(error),
+        };
+        let (new, old) = (file.metadata().await?, self.file.metadata().await?);
+        if (new.dev(), new.ino()) == (old.dev(), old.ino()) || self.read().await? == More::No {
+            return Ok(More::Yes);
         }
+        self.file = file;
+        self.pending.clear();
+        self.read().await
     }
 }
 
-async fn is_running(runtime: &Arc<dyn Runtime>, id: &str) -> bool {
-    let mut backoff = knarr_base::backoff::Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+/// Returns once a container has ended by the runtime's own books, which is after all of its output has been taken.
+async fn ended(runtime: &dyn Runtime, id: &str) {
+    let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_secs(1));
+    let mut told = false;
     loop {
-        match runtime.container_status(id).await {
-            Ok(status) => return status.state == api::ContainerState::ContainerRunning as i32,
-            // The runtime is being restarted; containers do not mind.
-            Err(error) if error.unavailable() => tokio::time::sleep(backoff.delay()).await,
-            Err(_) => return false,
+        // Subscribed before the look, so that no end falls between the two.
+        let exits = if told { None } else { runtime.exits().await.ok() };
+        if !is_running(runtime, id).await {
+            return;
         }
+        if let Some(exits) = exits {
+            // Without an end, the stream has ended with the runtime, which is being restarted; containers do not mind.
+            told = exits.any(|exit| std::future::ready(exit.id == id)).await;
+        }
+        tokio::time::sleep(backoff.delay()).await;
+    }
+}
+
+async fn is_running(runtime: &dyn Runtime, id: &str) -> bool {
+    match runtime.container_status(id).await {
+        Ok(status) => status.state == api::ContainerState::ContainerRunning as i32,
+        Err(error) => !error.not_found(),
     }
 }
 
@@ -250,8 +274,10 @@ async fn tail_start(file: &mut File, lines: u64) -> std::io::Result<u64> {
 /// What happened to the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Happened {
-    /// It was written to, or its writer closed it.
+    /// It was written to.
     Written,
+    /// Its writer closed it.
+    Closed,
     /// It got another name, or there is a new one of its name.
     Moved,
 }
@@ -279,53 +305,15 @@ impl Changes {
                 continue;
             }
             let moved = EventMask::MOVED_FROM | EventMask::MOVED_TO | EventMask::CREATE;
-            return Ok(if event.mask.intersects(moved) { Happened::Moved } else { Happened::Written });
+            return Ok(match event.mask {
+                mask if mask.intersects(moved) => Happened::Moved,
+                mask if mask.contains(EventMask::CLOSE_WRITE) => Happened::Closed,
+                _ => Happened::Written,
+            });
         }
         Err(std::io::ErrorKind::UnexpectedEof.into())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn read(content: &str, tail: Option<u64>, limit: Option<usize>) -> String {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("0.log");
-        std::fs::write(&path, content).unwrap();
-        let file = File::open(&path).await.unwrap();
-        let (blocks, mut body) = mpsc::channel(WAITING);
-        let (pending, selection) = (Vec::new(), Selection::default());
-        let reader = Reader { path, file, pending, continued: false, selection, left: limit, blocks };
-        let reading = tokio::spawn(reader.run(tail, None));
-        let mut got = Vec::new();
-        while let Some(block) = body.recv().await {
-            got.extend_from_slice(&block);
-        }
-        reading.await.unwrap().unwrap();
-        String::from_utf8(got).unwrap()
-    }
-
-    fn log(lines: usize) -> String {
-        (0..lines).map(|number| format!("2026-11-23T10:00:00Z stdout F line {number}\n")).collect()
-    }
-
-    #[tokio::test]
-    async fn all_some_or_the_last_lines() {
-        assert_eq!(read(&log(2), None, None).await, "line 0\nline 1\n");
-        assert_eq!(read(&log(3), Some(2), None).await, "line 1\nline 2\n");
-        assert_eq!(read(&log(3), Some(0), None).await, "");
-        assert_eq!(read(&log(3), Some(9), None).await, "line 0\nline 1\nline 2\n");
-        assert_eq!(read(&log(3), None, Some(8)).await, "line 0\nl");
-        assert_eq!(read("", Some(5), None).await, "");
-        // A line that is being written is not shown before its end.
-        assert_eq!(read(&format!("{}2026-11-23T10:00:00Z stdout F hal", log(1)), None, None).await, "line 0\n");
-    }
-
-    #[tokio::test]
-    async fn the_last_lines_of_a_long_file() {
-        let read = read(&log(5000), Some(3000), None).await;
-        assert_eq!(read.lines().count(), 3000);
-        assert!(read.starts_with("line 2000\n") && read.ends_with("line 4999\n"));
-    }
-}
+mod tests;

@@ -116,6 +116,10 @@ impl Server {
 }
 
 async fn serve(stream: TcpStream, from: SocketAddr, tls: TlsAcceptor, router: Router) {
+    // A keystroke is not to wait for the next one.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%from, %error, "no TCP_NODELAY");
+    }
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else {
         tracing::debug!(%from, "no TLS handshake");
         return;

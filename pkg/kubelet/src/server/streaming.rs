@@ -149,8 +149,12 @@ impl Target {
     }
 
     async fn connect(&self) -> Result<TcpStream, Refusal> {
-        let stream = TcpStream::connect(&self.authority).await;
-        stream.map_err(|error| Refusal::internal(format!("the runtime's streaming server: {error}")))
+        let connected = async {
+            let stream = TcpStream::connect(&self.authority).await?;
+            stream.set_nodelay(true)?;
+            Ok::<_, std::io::Error>(stream)
+        };
+        connected.await.map_err(|error| Refusal::internal(format!("the runtime's streaming server: {error}")))
     }
 
     fn request(&self) -> http::request::Builder {

@@ -46,3 +46,12 @@ fn an_update_neither_begins_nor_ends_a_deletion() {
     let expected = json!({"name": "a", "uid": "other", "deletionTimestamp": "d", "deletionGracePeriodSeconds": 5});
     assert_eq!(new["metadata"], expected, "a wrong UID is for validation to refuse");
 }
+
+#[test]
+fn metadata_without_members_is_omitted() {
+    let mut last = object(json!({"metadata": {
+        "name": "a", "labels": {}, "annotations": {"a": ""}, "finalizers": [], "ownerReferences": [], "managedFields": [],
+    }}));
+    omit_empty(&mut last);
+    assert_eq!(last["metadata"], json!({"name": "a", "annotations": {"a": ""}}));
+}
