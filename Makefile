@@ -29,8 +29,8 @@ test: dependencies
 	@$(CARGO) test --locked --workspace
 
 ## The figures of one node: start, memory, idle CPU, pods, writes.
-bench-node: build
-	@$(CARGO) build --release --locked -p knarr-kubelet --example bare-cri
+bench-node: dependencies
+	@$(CARGO) build --release --locked -p knarr -p knarr-images -p knarr-tests -p knarr-kubelet --bins --example bare-cri
 	@$(TARGET)/release/bench-node
 
 ## The black-box suites against a lab; those that do not pass yet keep them out of `make test`.

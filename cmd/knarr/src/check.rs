@@ -4,6 +4,8 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
+use crate::cli::Check;
+
 /// One thing that a node needs.
 struct Need {
     what: &'static str,
@@ -16,7 +18,6 @@ const NEEDS: &[Need] = &[
     Need { what: "containerd", there: || program("containerd"), mend: "apt-get install containerd" },
     Need { what: "runc", there: || program("runc"), mend: "apt-get install runc" },
     Need { what: "nft", there: || program("nft"), mend: "apt-get install nftables" },
-    Need { what: "nftables in the kernel", there: nftables, mend: "use a kernel with CONFIG_NF_TABLES" },
     Need {
         what: "cgroup controller memory",
         there: || controller("memory"),
@@ -32,7 +33,7 @@ const NEEDS: &[Need] = &[
 ];
 
 /// Prints one line per need and fails when one is not met.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(arguments: &Check) -> Result<()> {
     let mut lacking = 0;
     for need in NEEDS {
         if (need.there)() {
@@ -42,10 +43,19 @@ pub(crate) fn run() -> Result<()> {
             say(&format!("missing  {}: {}", need.what, need.mend));
         }
     }
-    if lacking > 0 {
-        bail!("this host lacks {lacking} of {} things", NEEDS.len());
+    let ranges = [&arguments.ranges.cluster_cidr[..], &arguments.ranges.service_cluster_ip_range].concat();
+    let network = knarr_network::check(&ranges)?;
+    for lack in &network {
+        let word = if lack.mend.is_empty() { "note   " } else { "missing" };
+        let mend = if lack.mend.is_empty() { String::new() } else { format!(": {}", lack.mend) };
+        lacking += usize::from(!lack.mend.is_empty());
+        say(&format!("{word}  {}{mend}", lack.what));
     }
-    Ok(())
+    match lacking {
+        0 => Ok(()),
+        1 => bail!("this host lacks one thing"),
+        more => bail!("this host lacks {more} things"),
+    }
 }
 
 #[allow(clippy::print_stdout, reason = "this is the command's output")]
@@ -57,12 +67,6 @@ fn program(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let own = ["/usr/local/sbin", "/usr/sbin", "/sbin"].into_iter().map(Into::into);
     std::env::split_paths(&path).chain(own).any(|directory| directory.join(name).is_file())
-}
-
-/// Listing tables needs the kernel's part only when the program is there.
-fn nftables() -> bool {
-    let listed = std::process::Command::new("nft").args(["list", "tables"]).output();
-    listed.is_ok_and(|output| output.status.success())
 }
 
 fn controller(name: &str) -> bool {

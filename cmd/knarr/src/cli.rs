@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use knarr_network::Cidr;
 
 use crate::{check, config_file, dataplane, reset, server, status};
 
@@ -34,7 +36,7 @@ enum Command {
     /// Show how the node on this machine is doing
     Status(Directories),
     /// Say what this machine lacks, and the command that mends it
-    Check,
+    Check(Check),
 }
 
 /// Where a node keeps its files.
@@ -49,6 +51,17 @@ pub(crate) struct Directories {
     /// Directory of sockets and other things that a reboot may remove
     #[arg(long, value_name = "DIR", default_value = "/run/knarr")]
     pub(crate) run_dir: PathBuf,
+}
+
+/// The cluster's addresses.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Ranges {
+    /// Range of Pod addresses
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.42.0.0/16")]
+    pub(crate) cluster_cidr: Vec<Cidr>,
+    /// Range of Service addresses
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.43.0.0/16")]
+    pub(crate) service_cluster_ip_range: Vec<Cidr>,
 }
 
 /// `knarr server`.
@@ -68,12 +81,8 @@ pub(crate) struct Server {
     /// Taints to register the node with
     #[arg(long, value_name = "KEY=VALUE:EFFECT", value_delimiter = ',')]
     pub(crate) register_with_taints: Vec<String>,
-    /// Range of Pod addresses
-    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.42.0.0/16")]
-    pub(crate) cluster_cidr: Vec<String>,
-    /// Range of Service addresses
-    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.43.0.0/16")]
-    pub(crate) service_cluster_ip_range: Vec<String>,
+    #[command(flatten)]
+    pub(crate) ranges: Ranges,
     /// Range of ports for Services of type NodePort
     #[arg(long, value_name = "FIRST-LAST", default_value = "30000-32767")]
     pub(crate) service_node_port_range: String,
@@ -128,6 +137,16 @@ struct Agent {
     token: String,
 }
 
+/// `knarr check`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Check {
+    /// Configuration file, a YAML mapping of flags to values
+    #[arg(long, value_name = "FILE", default_value = config_file::DEFAULT)]
+    config: PathBuf,
+    #[command(flatten)]
+    pub(crate) ranges: Ranges,
+}
+
 /// `knarr dataplane`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Dataplane {
@@ -152,12 +171,25 @@ pub(crate) fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|command| command == "cni") {
         return knarr_network::cni::main();
     }
-    match config_file::merge(arguments, &Cli::command()).and_then(|merged| run(Cli::parse_from(merged).command)) {
+    match config_file::merge(arguments, &Cli::command()).and_then(parse).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("knarr: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints help and version itself. What clap says about a wrong argument is several lines: the first is the error.
+fn parse(arguments: Vec<OsString>) -> anyhow::Result<Command> {
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => Ok(cli.command),
+        Err(told) if told.use_stderr() && told.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let text = told.to_string();
+            let lines: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+            anyhow::bail!("{} (see --help)", lines.join(" ").trim_start_matches("error: "))
+        }
+        Err(told) => told.exit(),
     }
 }
 
@@ -167,7 +199,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Dataplane(dataplane) => dataplane::run(&dataplane),
         Command::Reset(reset) => reset::run(&reset),
         Command::Status(directories) => status::run(&directories),
-        Command::Check => check::run(),
+        Command::Check(check) => check::run(&check),
         Command::Cni => anyhow::bail!("the CNI plugin takes no arguments: the runtime runs it"),
         Command::Agent(agent) => {
             anyhow::bail!("joining a cluster ({}) is not possible yet: run `knarr server`", agent.server)

@@ -8,7 +8,7 @@ use crate::{Cidr, Result, lb, node};
 pub struct Lack {
     /// What it is, in a line.
     pub what: String,
-    /// The command that mends it; empty when there is none, or nothing has to be done.
+    /// The command that mends it; empty when nothing has to be done.
     pub mend: String,
 }
 
@@ -24,7 +24,7 @@ pub fn check(ranges: &[Cidr]) -> Result<Vec<Lack>> {
     }
     let mut netlink = Netlink::open()?;
     if let Err(error) = node::check_overlap(&mut netlink, ranges) {
-        add(error.to_string(), "");
+        add(error.to_string(), "knarr server --cluster-cidr=CIDR --service-cluster-ip-range=CIDR");
     }
     for link in lb::strict_links(&mut netlink)? {
         let what = format!(

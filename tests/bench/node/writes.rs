@@ -86,6 +86,8 @@ pub(crate) fn watchers(lab: &Lab) -> Result<()> {
         }
         took.push(start.elapsed().as_secs_f64());
     }
+    #[allow(clippy::cast_precision_loss, reason = "a few hundred")]
+    print("watch_100_writes_per_second", took.len() as f64 / took.iter().sum::<f64>(), None, None);
     print("watch_100_last_p50_milliseconds", quantile(&mut took, 0.5) * 1e3, None, None);
     print("watch_100_last_p99_milliseconds", quantile(&mut took, 0.99) * 1e3, None, None);
     Ok(())

@@ -15,7 +15,7 @@ use knarr_kubelet::cgroup::Driver;
 use knarr_kubelet::containerd::Starter;
 use knarr_kubelet::server::{Access, PORT, Server};
 use knarr_kubelet::{Api, Kubelet};
-use knarr_network::{Cidr, Network, cni};
+use knarr_network::{Network, cni};
 use knarr_pki::{Kubeconfig, tls};
 
 use super::control_plane::ControlPlane;
@@ -66,8 +66,8 @@ fn spawn_network(
         node: settings.node.clone(),
         data_dir: settings.arguments.directories.data_dir.clone(),
         binary: std::env::current_exe().context("cannot find knarr's own file")?,
-        pod_ranges: cidrs(&settings.arguments.cluster_cidr)?,
-        service_ranges: cidrs(&settings.arguments.service_cluster_ip_range)?,
+        pod_ranges: settings.arguments.ranges.cluster_cidr.clone(),
+        service_ranges: settings.arguments.ranges.service_cluster_ip_range.clone(),
         cluster_dns: settings.cluster_dns.clone(),
         announce: !settings.disabled(Part::Loadbalancer),
     };
@@ -139,10 +139,6 @@ fn kubelet_config(settings: &Settings) -> Result<knarr_kubelet::Config> {
 fn resolv_conf() -> PathBuf {
     let resolved = PathBuf::from(RESOLVED_CONF);
     if resolved.exists() { resolved } else { RESOLV_CONF.into() }
-}
-
-fn cidrs(texts: &[String]) -> Result<Vec<Cidr>> {
-    texts.iter().map(|text| text.parse().with_context(|| format!("{text:?} is no range of addresses"))).collect()
 }
 
 fn labels(texts: &[String]) -> Result<BTreeMap<String, String>> {

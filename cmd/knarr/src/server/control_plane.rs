@@ -122,7 +122,7 @@ fn spawn_clients(settings: &Settings, control_plane: &ControlPlane, components: 
         events: control_plane.events.clone(),
         settings: Arc::new(knarr_controllers::Settings {
             root_ca: control_plane.pki.ca.certificate_pem().to_owned(),
-            cluster_cidrs: settings.arguments.cluster_cidr.clone(),
+            cluster_cidrs: settings.arguments.ranges.cluster_cidr.iter().map(ToString::to_string).collect(),
         }),
     };
     knarr_controllers::spawn(components, &deps);

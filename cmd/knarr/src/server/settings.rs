@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use knarr_apiserver::allocate::{AddressRange, PortRange};
+use knarr_network::Cidr;
 
 use super::identity;
 use crate::cli::{self, Part};
@@ -33,9 +34,10 @@ impl Settings {
         // The data plane's user must be able to pass through.
         make_directory(data, 0o711)?;
         make_directory(&arguments.directories.run_dir, 0o711)?;
-        let parse = |text: &String| text.parse().with_context(|| format!("--service-cluster-ip-range={text}"));
+        let parse =
+            |range: &Cidr| range.to_string().parse().with_context(|| format!("--service-cluster-ip-range={range}"));
         let service_ranges: Vec<AddressRange> =
-            arguments.service_cluster_ip_range.iter().map(parse).collect::<Result<_>>()?;
+            arguments.ranges.service_cluster_ip_range.iter().map(parse).collect::<Result<_>>()?;
         let first = service_ranges.first().context("--service-cluster-ip-range names no range")?;
         if service_ranges.iter().skip(1).any(|range| range.family() == first.family()) {
             bail!("--service-cluster-ip-range: at most one range per address family");
