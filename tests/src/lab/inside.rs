@@ -1,7 +1,7 @@
 //! Threads of the test itself inside the lab's networks: faster than a program per request, and measured exactly.
 
-use std::fs::File;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, anyhow};
@@ -26,12 +26,24 @@ impl Lab {
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> JoinHandle<Result<T>> {
         let suffix = if host == Host::Node { "node" } else { "lan" };
-        let namespace = Path::new("/run/netns").join(format!("{}-{suffix}", self.name));
-        thread::spawn(move || {
-            let file = File::open(&namespace).with_context(|| format!("cannot open {}", namespace.display()))?;
-            setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("cannot enter {}", namespace.display()))?;
-            work()
-        })
+        spawn_in(Path::new("/run/netns").join(format!("{}-{suffix}", self.name)), work)
+    }
+
+    /// Like [`Lab::spawn_on`], in the network of the running pod with that UID.
+    ///
+    /// # Errors
+    /// When no process of the pod is found.
+    pub fn spawn_in_pod<T: Send + 'static>(
+        &self,
+        uid: &str,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<JoinHandle<Result<T>>> {
+        let processes = fs::read_dir("/proc").context("cannot list processes")?.flatten().map(|entry| entry.path());
+        // A pod's processes are in the cgroup of its UID. What has ended meanwhile has none.
+        let is_of_pod =
+            |process: &PathBuf| fs::read_to_string(process.join("cgroup")).is_ok_and(|told| told.contains(uid));
+        let process = processes.into_iter().find(is_of_pod).with_context(|| format!("pod {uid} has no process"))?;
+        Ok(spawn_in(process.join("ns/net"), work))
     }
 
     /// Like [`Lab::spawn_on`], and waits for the result.
@@ -41,4 +53,15 @@ impl Lab {
     pub fn on<T: Send + 'static>(&self, host: Host, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
         self.spawn_on(host, work).join().map_err(|_| anyhow!("the thread on the {host:?} panicked"))?
     }
+}
+
+fn spawn_in<T: Send + 'static>(
+    namespace: PathBuf,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> JoinHandle<Result<T>> {
+    thread::spawn(move || {
+        let file = File::open(&namespace).with_context(|| format!("cannot open {}", namespace.display()))?;
+        setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("cannot enter {}", namespace.display()))?;
+        work()
+    })
 }

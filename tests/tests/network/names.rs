@@ -1,14 +1,13 @@
 //! Cluster DNS, as pods ask it.
 
-use std::net::UdpSocket;
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use knarr_tests::lab::{Host, LAN_ADDRESS, Lab};
+use knarr_tests::lab::{Host, Lab};
 use knarr_tests::space::{POD, Space};
 use knarr_tests::wait::until;
 
-use crate::servers::{cluster_ip, servers, service};
+use crate::servers::{cluster_ip, serve_datagrams, servers, service};
 
 fn lookup(space: &Space<'_>, kind: &str, name: &str) -> Result<String> {
     let told = space.command(&["exec", "client", "--", "nslookup", &format!("-type={kind}"), name]).output()?;
@@ -64,23 +63,14 @@ pub(crate) fn of_services_and_pods(lab: &Lab) -> Result<()> {
 /// The lab's resolver is its LAN host: one that knows a single name.
 pub(crate) fn forwarded(lab: &Lab) -> Result<()> {
     let space = servers(lab)?;
-    let (stop, stopped) = std::sync::mpsc::channel::<()>();
-    let resolver = lab.spawn_on(Host::Lan, move || {
-        let socket = UdpSocket::bind((LAN_ADDRESS, 53))?;
-        socket.set_read_timeout(Some(Duration::from_millis(200)))?;
-        let mut buffer = [0; 1500];
-        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
-            let Ok((count, from)) = socket.recv_from(&mut buffer) else { continue };
-            let query = buffer.get(..count).unwrap_or_default();
-            socket.send_to(&answer(query), from)?;
-        }
-        Ok(())
-    });
+    let needed = Arc::new(());
+    let wanted = Arc::downgrade(&needed);
+    let resolver = lab.spawn_on(Host::Lan, move || serve_datagrams(53, &wanted, answer));
     let told = until("a name of the LAN's resolver", POD, || match lookup(&space, "a", "printer.example.org") {
         Ok(told) if told.contains("192.0.2.7") => Ok(told),
         other => Err(format!("{other:?}")),
     });
-    drop(stop);
+    drop(needed);
     resolver.join().map_err(|_| anyhow::anyhow!("the resolver panicked"))??;
     told.map(drop)
 }

@@ -1,8 +1,8 @@
 //! Pods that say who they are and who asks, shared by all tests of this suite.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::OnceLock;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::{OnceLock, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -17,12 +17,12 @@ pub(crate) const NAME: &str = "servers";
 /// Every request shorter than this: a lost packet shows as a failure, not as a second of waiting.
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
-/// A web server whose page names the pod and the client, and a UDP server that names the pod.
+/// A web server whose page names the pod and the client.
 const SPEC: &str = r#"{terminationGracePeriodSeconds: 1, containers: [{name: c, image: "busybox:1", command: [/bin/sh, -c, "
   mkdir -p /w/cgi-bin;
   printf '#!/bin/sh\\nprintf \"Content-Type: text/plain\\\\r\\\\n\\\\r\\\\n\"; echo \"$(hostname) $REMOTE_ADDR\"\\n' > /w/cgi-bin/who;
   chmod +x /w/cgi-bin/who;
-  udpsvd -E 0 5353 hostname & exec httpd -f -p 8080 -h /w"],
+  exec httpd -f -p 8080 -h /w"],
   readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}}]}"#;
 
 const MANIFESTS: &str = r#"
@@ -114,4 +114,16 @@ pub(crate) fn who_from_pod(space: &Space<'_>, pod: &str, address: SocketAddr) ->
     let body = told.rsplit("\r\n").next().unwrap_or_default();
     let (pod, client) = body.trim().split_once(' ').with_context(|| format!("answer {body:?}"))?;
     Ok((pod.to_owned(), client.to_owned()))
+}
+
+/// Answers datagrams until `wanted` is dropped.
+pub(crate) fn serve_datagrams(port: u16, wanted: &Weak<()>, answer: impl Fn(&[u8]) -> Vec<u8>) -> Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).context("cannot serve datagrams")?;
+    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let mut buffer = [0; 1500];
+    while wanted.strong_count() > 0 {
+        let Ok((count, from)) = socket.recv_from(&mut buffer) else { continue };
+        socket.send_to(&answer(buffer.get(..count).unwrap_or_default()), from)?;
+    }
+    Ok(())
 }
