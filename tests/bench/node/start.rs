@@ -53,10 +53,9 @@ pub(crate) fn restart(lab: &Lab) -> Result<()> {
 fn measure(lab: &Lab, check: impl Fn(&Api) -> Result<()> + Sync) -> Result<f64> {
     std::thread::scope(|scope| {
         let checked = scope.spawn(|| {
-            // A kubeconfig of an earlier start leads to the same address.
-            let api =
-                until("the kubeconfig is there", LIMIT, || Api::admin(lab).map_err(|error| format!("{error:#}")))?;
-            until("the server is there", LIMIT, || check(&api).map_err(|error| format!("{error:#}")))?;
+            // The kubeconfig of an earlier start may name a port that somebody else has taken meanwhile.
+            let ask = || Api::admin(lab).and_then(|api| check(&api)).map_err(|error| format!("{error:#}"));
+            until("the server is there", LIMIT, ask)?;
             uptime()
         });
         lab.up()?;
