@@ -65,6 +65,12 @@ pub(super) fn runs(pid: u32, word: &str) -> bool {
     !matches!(state, None | Some('Z' | 'X')) && arguments.split(|&byte| byte == 0).any(is_word)
 }
 
+/// The parent of a process; `None` when it has ended.
+pub(super) fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok()
+}
+
 /// The one child of a process.
 pub(super) fn only_child(pid: u32) -> Result<u32, String> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))

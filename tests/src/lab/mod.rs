@@ -121,9 +121,12 @@ impl Lab {
 
     fn signal_server(&self, signal: &str) -> Result<()> {
         let Some(pid) = self.server_pid() else { return Ok(()) };
+        // The launcher's nsenter holds the listener as its standard input until it has seen the server end.
+        let parent = holder::parent(pid);
         run("kill", &["-s", signal, &pid.to_string()])?;
-        until("the server ends", Duration::from_secs(30), || match self.server_pid() {
-            Some(now) if now == pid => Err(format!("process {pid} still runs")),
+        until("the server ends", Duration::from_secs(30), || match (self.server_pid(), parent) {
+            (Some(now), _) if now == pid => Err(format!("process {pid} still runs")),
+            (_, Some(parent)) if holder::runs(parent, "nsenter") => Err(format!("its nsenter {parent} still runs")),
             _ => Ok(()),
         })?;
         remove_file(&self.paths.pid_file())

@@ -62,7 +62,7 @@ pub(crate) fn bodies(lab: &Lab) -> Result<()> {
         expect(&format!("{header:?} {shown}"), &answer, code, reason, "")?;
     }
     let answer =
-        connection.request("POST", &path, &[YAML], b"{apiVersion: v1, kind: ConfigMap, metadata: {name: y}}")?;
+        connection.request("POST", &path, &[YAML], b"{apiVersion: v1, kind: ConfigMap, metadata: {name: yaml}}")?;
     ensure!(answer.status == 201, "YAML is understood: {answer}");
     let answer = connection.request("POST", &path, &[], br#"{"metadata":{"name":"z"}}"#)?;
     ensure!(answer.status == 201, "kind and version are those of the path: {answer}");
@@ -329,7 +329,11 @@ pub(crate) fn immutable_fields(lab: &Lab) -> Result<()> {
             r#"{"metadata":{"uid":"other"}}"#,
             "Precondition failed: UID in precondition: other, UID in object meta: ",
         ),
-        ("service/a", r#"{"spec":{"clusterIP":"10.43.9.9"}}"#, "field is immutable"),
+        (
+            "service/a",
+            r#"{"spec":{"clusterIP":"10.43.9.9"}}"#,
+            "spec.clusterIPs[0]: Invalid value: [\"10.43.9.9\"]: may not change once set",
+        ),
         ("configmap/a", r#"{"data":{"a":"c"}}"#, "field is immutable when `immutable` is set"),
         ("secret/a", r#"{"type":"other"}"#, "type: Invalid value: \"other\": field is immutable"),
         ("deployment/a", r#"{"spec":{"selector":{"matchLabels":{"a":"c"}}}}"#, "field is immutable"),

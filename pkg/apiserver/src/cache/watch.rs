@@ -99,7 +99,9 @@ impl Cache {
         let mut guard = self.write();
         let state: &mut State = &mut guard;
         let (mut pending, mut backlog) = (VecDeque::new(), VecDeque::new());
-        let mut after = 0;
+        // The items hold every event so far. What the feed still refills the ring with after a start is older than them,
+        // and would take the watcher back in time.
+        let mut after = state.changed;
         if let Start::After(revision) = start {
             after = revision;
             let seen = |event: &Arc<Event>| Some(Notice::Change(event.seen_by(selection)?, event.clone()));

@@ -153,6 +153,33 @@ async fn after_a_restart_watches_go_on_where_they_were() {
 }
 
 #[tokio::test]
+async fn after_a_restart_a_watch_that_begins_with_what_exists_hears_nothing_older() {
+    let api = Fixture::new().await;
+    api.post(MAPS, config_map("a")).await.ok();
+    for value in ["1", "2"] {
+        api.patch(&format!("{MAPS}/a"), "merge", json!({"data": {"a": value}})).await.ok();
+    }
+    // The recent events are read again while these watches run: that is history to them.
+    let api = api.restart().await;
+    let stream = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let mut watches = Vec::new();
+    for query in ["", "&resourceVersion=0", stream] {
+        let mut watch = api.watch(&format!("{MAPS}?watch=1&allowWatchBookmarks=true&{query}")).await;
+        assert_eq!(watch.next().await.unwrap()["object"]["data"]["a"], "2", "{query}");
+        watches.push((query, watch));
+    }
+    api.patch(&format!("{MAPS}/a"), "merge", json!({"data": {"a": "3"}})).await.ok();
+    for (query, mut watch) in watches {
+        let mut event = watch.next().await.unwrap();
+        if query == stream {
+            assert_eq!(event["type"], "BOOKMARK");
+            event = watch.next().await.unwrap();
+        }
+        assert_eq!((&event["type"], &event["object"]["data"]["a"]), (&json!("MODIFIED"), &json!("3")), "{query}");
+    }
+}
+
+#[tokio::test]
 async fn a_watcher_that_does_not_keep_up_is_closed_and_holds_up_nobody() {
     let api = Fixture::new().await;
     let mut slow = api.watch(&format!("{MAPS}?watch=1&resourceVersion=1")).await;
