@@ -60,8 +60,16 @@ fn act(options: &Options) -> Result<()> {
             hello::show(&lab)
         }
         "up" => lab.up(),
-        "stop" => lab.stop(),
-        "reset" => lab.reset(),
+        "stop" => {
+            lab.stop()?;
+            eprintln!("knarr has stopped in the lab {}; its pods, DNS and flows go on", options.name);
+            Ok(())
+        }
+        "reset" => {
+            lab.reset()?;
+            eprintln!("nothing is left of the lab {}", options.name);
+            Ok(())
+        }
         _ => bail!(USAGE),
     }
 }
