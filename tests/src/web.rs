@@ -1,10 +1,12 @@
 //! One plain HTTP request, as a client of a Service makes it.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 
 /// Fetches `path` over a new connection and gives back the body of a 200.
 ///
@@ -13,6 +15,23 @@ use anyhow::{Context, Result, bail};
 pub fn fetch(address: SocketAddr, path: &str, limit: Duration) -> Result<String> {
     let stream = TcpStream::connect_timeout(&address, limit).with_context(|| format!("cannot connect to {address}"))?;
     stream.set_nodelay(true)?;
+    request(stream, address, path, limit)
+}
+
+/// Like [`fetch`], from one of this host's own addresses.
+///
+/// # Errors
+/// As [`fetch`], or when this host has no such address.
+pub fn fetch_from(source: Ipv4Addr, address: SocketAddr, path: &str, limit: Duration) -> Result<String> {
+    let SocketAddr::V4(target) = address else { bail!("{address} is no IPv4 address") };
+    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let stream = TcpStream::from(socket);
+    // It bounds the connecting too (socket(7), SO_SNDTIMEO).
+    stream.set_write_timeout(Some(limit))?;
+    bind(stream.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(source, 0)))
+        .with_context(|| format!("cannot be {source}"))?;
+    connect(stream.as_raw_fd(), &SockaddrIn::from(target))
+        .with_context(|| format!("cannot connect to {address} from {source}"))?;
     request(stream, address, path, limit)
 }
 

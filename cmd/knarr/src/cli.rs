@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -107,6 +108,9 @@ pub(crate) struct Server {
     /// Requests that write and may be in flight at once; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) max_mutating_requests_inflight: usize,
+    /// How often old revisions of objects are forgotten; what is younger than this is kept
+    #[arg(long, value_name = "DURATION", default_value = "5m0s", value_parser = interval)]
+    pub(crate) etcd_compaction_interval: Duration,
     /// Cgroup below which everything of this node lives
     #[arg(long, value_name = "CGROUP", default_value = "/")]
     pub(crate) cgroup_root: String,
@@ -164,6 +168,12 @@ pub(crate) struct Reset {
     pub(crate) cgroup_root: String,
 }
 
+/// A duration as upstream's flags take it, `5m0s`, that is longer than nothing.
+fn interval(text: &str) -> Result<Duration, String> {
+    let duration = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string())?;
+    Duration::try_from(duration).ok().filter(|duration| !duration.is_zero()).ok_or_else(|| "it must be positive".into())
+}
+
 /// Parses the command line and does what it says; one line on standard error and exit code 1 when that fails.
 pub(crate) fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -203,6 +213,26 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Cni => anyhow::bail!("the CNI plugin takes no arguments: the runtime runs it"),
         Command::Agent(agent) => {
             anyhow::bail!("joining a cluster ({}) is not possible yet: run `knarr server`", agent.server)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_written_as_upstream_writes_them() {
+        for (text, seconds) in [
+            ("5m0s", Some(300)),
+            ("20s", Some(20)),
+            ("1h", Some(3600)),
+            ("0", None),
+            ("0s", None),
+            ("-5m", None),
+            ("x", None),
+        ] {
+            assert_eq!(interval(text).ok(), seconds.map(Duration::from_secs), "{text}");
         }
     }
 }

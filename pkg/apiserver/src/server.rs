@@ -32,6 +32,8 @@ pub struct Config {
     pub max_requests_inflight: usize,
     /// `--max-mutating-requests-inflight`.
     pub max_mutating_requests_inflight: usize,
+    /// `--etcd-compaction-interval`: history reaches back so far, and up to twice that. Never zero.
+    pub compaction_interval: Duration,
     /// `--request-timeout`.
     pub request_timeout: Duration,
     /// How long requests in progress may take when the server ends.
@@ -46,6 +48,7 @@ impl Default for Config {
             advertise_address: "127.0.0.1:6443".into(),
             max_requests_inflight: 400,
             max_mutating_requests_inflight: 200,
+            compaction_interval: Duration::from_secs(300),
             request_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(10),
             readiness: Readiness::new(),
@@ -162,7 +165,7 @@ impl ApiServer {
             Ok(())
         };
         let upkeep = async {
-            Upkeep::new(self.0.api.registry.clone()).run(shutdown.clone()).await;
+            Upkeep::new(self.0.api.registry.clone()).run(self.0.config.compaction_interval, shutdown.clone()).await;
             Ok(())
         };
         let feeding = async { feed.run(fed.clone()).await.map_err(Error::from) };

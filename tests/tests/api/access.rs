@@ -17,6 +17,10 @@ pub(crate) fn credentials_and_impersonation(lab: &Lab) -> Result<()> {
         let answer = nobody.request("GET", path, &[], b"")?;
         ensure!(answer.status == status, "anonymous {path}: {answer}");
     }
+    for path in ["/healthz", "/livez", "/readyz?verbose", "/metrics", "/version", "/api", "/apis"] {
+        let answer = admin.request("GET", path, &[], b"")?;
+        ensure!(answer.status == 200, "{path}: {answer}");
+    }
     let message = r#"pods is forbidden: User "system:anonymous" cannot list resource "pods" in API group "" at the cluster scope"#;
     let answer = nobody.request("GET", "/api/v1/pods", &[], b"")?;
     ensure!(answer.json()?["message"] == message, "{answer}");
@@ -95,6 +99,35 @@ pub(crate) fn escalation(lab: &Lab) -> Result<()> {
     space.kubectl(&["label", "node", &node, "fine=yes", &own, "--as-group=system:nodes"]).map(drop)
 }
 
+pub(crate) fn bound_tokens(lab: &Lab) -> Result<()> {
+    let space = Space::new(lab, "tokens")?;
+    space.kubectl(&["create", "serviceaccount", "robot"])?;
+    space.kubectl(&["create", "secret", "generic", "anchor"])?;
+    let token = |more: &[&str]| space.kubectl(&[&["create", "token", "robot"], more].concat());
+    let free = token(&[])?;
+    let bound = token(&["--bound-object-kind=Secret", "--bound-object-name=anchor"])?;
+    let elsewhere = token(&["--audience=elsewhere"])?;
+    let status = |token: &str| {
+        Ok::<_, anyhow::Error>(Api::with_token(lab, token.trim())?.request("GET", "/version", &[], b"")?.status)
+    };
+    let ends = |token: &str| {
+        until("the token ends", POD, || match status(token) {
+            Ok(401) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+    };
+    ensure!((status(&free)?, status(&bound)?, status(&elsewhere)?) == (200, 200, 401), "an audience counts");
+    space.kubectl(&["delete", "secret", "anchor"])?;
+    ends(&bound)?;
+    ensure!(status(&free)? == 200, "the other one goes on");
+    space.kubectl(&["delete", "serviceaccount", "robot"])?;
+    ends(&free)?;
+    space.kubectl(&["create", "serviceaccount", "robot"])?;
+    ensure!(status(&free)? == 401, "another account of the same name");
+    ensure!(status(&token(&[])?)? == 200);
+    Ok(())
+}
+
 pub(crate) fn reviews(lab: &Lab) -> Result<()> {
     let space = Space::new(lab, "reviews")?;
     let api = Api::admin(lab)?;
@@ -116,6 +149,22 @@ pub(crate) fn reviews(lab: &Lab) -> Result<()> {
     ensure!(answer.status == 201 && answer.json()?["status"]["allowed"] == true, "{answer}");
     let answer = api.post(&format!("{authz}/subjectaccessreviews"), &json!({"spec": {}}))?;
     ensure!(answer.status == 422, "{answer}");
+
+    let as_anna = [("Content-Type", "application/json"), ("Impersonate-User", "anna")];
+    for (resource, allowed) in [("pods", true), ("secrets", false)] {
+        let attributes = json!({"namespace": "reviews", "verb": "get", "resource": resource});
+        let body = json!({"spec": {"resourceAttributes": attributes}}).to_string();
+        let answer = api.request("POST", &format!("{authz}/selfsubjectaccessreviews"), &as_anna, body.as_bytes())?;
+        ensure!(answer.status == 201 && answer.json()?["status"]["allowed"] == allowed, "{resource}: {answer}");
+    }
+    let body = json!({"spec": {"namespace": "reviews"}}).to_string();
+    let answer = api.request("POST", &format!("{authz}/selfsubjectrulesreviews"), &as_anna, body.as_bytes())?;
+    let status = answer.json()?["status"].clone();
+    let rules = status["resourceRules"].as_array().context("resourceRules")?;
+    let names = |what: &str| {
+        rules.iter().any(|rule| rule["resources"].as_array().is_some_and(|all| all.contains(&json!(what))))
+    };
+    ensure!(names("pods") && !names("secrets") && status["incomplete"] == false, "{answer}");
 
     let token = lab.kubectl_output(&["create", "token", "default"])?;
     for (token, valid) in [(token.trim(), true), ("nonsense", false)] {

@@ -6,7 +6,10 @@ use anyhow::{Context, Result, ensure};
 use knarr_tests::api::Api;
 use knarr_tests::lab::Lab;
 use knarr_tests::space::Space;
+use knarr_tests::wait::until;
 use serde_json::{Value, json};
+
+use crate::malformed::{JSON, expect};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -116,29 +119,62 @@ pub(crate) fn watch_resumes(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn too_old(lab: &Lab) -> Result<()> {
+pub(crate) fn not_there_yet(lab: &Lab) -> Result<()> {
     let api = Api::admin(lab)?;
     let path = "/api/v1/configmaps";
-    let now: u64 = version(&api.get(path)?)?.parse()?;
-    let gone = |event: &Value| event["object"]["code"] == 410 || event["code"] == 410;
-    // A revision of the future is waited for, and then refused.
-    let answer = api.request(
-        "GET",
-        &format!("{path}?resourceVersion={}&resourceVersionMatch=NotOlderThan", now + 1_000_000),
-        &[],
-        b"",
-    )?;
-    ensure!(answer.status == 504 && answer.json()?["reason"] == "Timeout", "{answer}");
-    let token = api.get(&format!("{path}?limit=1"))?["metadata"]["continue"].as_str().map(str::to_owned);
-    ensure!(token.is_some(), "there is more than one ConfigMap");
-    // Revision 1 is kept until it is compacted: either the history or a 410, never a gap.
-    match api.watch(&format!("{path}?watch=1&resourceVersion=1")) {
-        Ok(mut watch) => {
-            let event = watch.next(SOON)?;
-            ensure!(event["type"] == "ADDED" || gone(&event), "{event}");
-        }
-        Err(error) => ensure!(format!("{error:#}").contains("410"), "{error:#}"),
+    let future = version(&api.get(path)?)?.parse::<u64>()? + 1_000_000;
+    // It is waited for a moment, and then refused.
+    let query = format!("{path}?resourceVersion={future}&resourceVersionMatch=NotOlderThan");
+    let answer = api.request("GET", &query, &[], b"")?;
+    expect("a revision of the future", &answer, 504, "Timeout", "Too large resource version")
+}
+
+pub(crate) fn compacted(lab: &Lab) -> Result<()> {
+    let space = Space::new(lab, "compacted")?;
+    let api = Api::admin(lab)?;
+    let path = format!("/api/v1/namespaces/{}/configmaps", space.name());
+    for name in ["a", "b"] {
+        api.post(&path, &json!({"metadata": {"name": name}}))?;
     }
+    let page = api.get(&format!("{path}?limit=1"))?;
+    let (start, token) = (version(&page)?, page["metadata"]["continue"].as_str().context("continue")?.to_owned());
+    // More than the server keeps of recent events in memory: the watch below begins in the store.
+    for number in 0..6 {
+        let big = json!({"metadata": {"name": "a"}, "data": {"n": number.to_string(), "fill": "x".repeat(600_000)}});
+        let answer = api.request("PUT", &format!("{path}/a"), &[JSON], big.to_string().as_bytes())?;
+        ensure!(answer.status == 200, "{answer}");
+    }
+    let changes = format!("{path}?watch=1&resourceVersion={start}&fieldSelector=metadata.name%3Da");
+    let mut watch = api.watch(&changes)?;
+    for number in 0..6 {
+        let event = watch.next(SOON)?;
+        let seen = (&event["type"], &event["object"]["data"]["n"]);
+        ensure!(seen == (&json!("MODIFIED"), &json!(number.to_string())), "{number}: {seen:?}");
+    }
+    let exact = format!("{path}?resourceVersion={start}&resourceVersionMatch=Exact");
+    let then = api.get(&exact)?;
+    ensure!(then["items"][0]["data"].is_null(), "the list of then: {then}");
+
+    let mut connection = api.connect()?;
+    let answer = until("the history is compacted", Duration::from_secs(120), || {
+        let answer = connection.request("GET", &exact, &[], b"").map_err(|error| format!("{error:#}"))?;
+        if answer.status == 200 { Err("there") } else { Ok(answer) }.map_err(str::to_owned)
+    })?;
+    expect("a list of then", &answer, 410, "Expired", "The resourceVersion for the provided list is too old.")?;
+    let answer = connection.request("GET", &format!("{path}?limit=1&continue={token}"), &[], b"")?;
+    expect("the next page of then", &answer, 410, "Expired", "The provided continue parameter is too old")?;
+    let now =
+        answer.json()?["metadata"]["continue"].as_str().context("a token that goes on in the present")?.to_owned();
+    let rest = api.get(&format!("{path}?continue={now}"))?;
+    let names: Vec<_> =
+        rest["items"].as_array().context("items")?.iter().map(|item| &item["metadata"]["name"]).collect();
+    ensure!(names == ["b", "kube-root-ca.crt"], "{names:?}");
+    // As upstream: a stream whose only event is the refusal.
+    let event = api.get(&changes)?;
+    let status = &event["object"];
+    ensure!(event["type"] == "ERROR" && status["code"] == 410 && status["reason"] == "Expired", "{event}");
+    let message = format!("too old resource version: {start} (");
+    ensure!(status["message"].as_str().is_some_and(|text| text.starts_with(&message)), "{event}");
     Ok(())
 }
 

@@ -6,11 +6,11 @@ use knarr_tests::lab::Lab;
 use knarr_tests::space::Space;
 use serde_json::{Value, json};
 
-const JSON: (&str, &str) = ("Content-Type", "application/json");
+pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json");
 const YAML: (&str, &str) = ("Content-Type", "application/yaml");
 
 /// The answer is a Status with this code and reason whose message holds `message`.
-fn expect(what: &str, answer: &Answer, code: u16, reason: &str, message: &str) -> Result<()> {
+pub(crate) fn expect(what: &str, answer: &Answer, code: u16, reason: &str, message: &str) -> Result<()> {
     ensure!(answer.status == code, "{what}: expected {code}: {answer}");
     let status = answer.json()?;
     ensure!(

@@ -9,7 +9,8 @@ use knarr_tests::space::{POD, Space};
 use knarr_tests::wait::until;
 use serde_json::json;
 
-const JSON: (&str, &str) = ("Content-Type", "application/json");
+use crate::malformed::{JSON, expect};
+
 const MERGE: (&str, &str) = ("Content-Type", "application/merge-patch+json");
 
 pub(crate) fn conflicts(lab: &Lab) -> Result<()> {
@@ -104,6 +105,23 @@ pub(crate) fn collections(lab: &Lab) -> Result<()> {
     api.request("DELETE", &all, &[], b"")?;
     ensure!(api.get(&all)?["items"] == json!([]));
     Ok(())
+}
+
+pub(crate) fn binding(lab: &Lab) -> Result<()> {
+    let space = Space::new(lab, "binding")?;
+    let api = Api::admin(lab)?;
+    space.apply(
+        r#"{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {schedulerName: nobody, restartPolicy: Never,
+            containers: [{name: c, image: "busybox:1", command: ["true"]}]}}"#,
+    )?;
+    let node = lab.kubectl_output(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"])?;
+    let path = format!("/api/v1/namespaces/{}/pods/a/binding", space.name());
+    let target = json!({"metadata": {"name": "a"}, "target": {"kind": "Node", "name": node}});
+    let answer = api.post(&path, &target)?;
+    ensure!(answer.status == 201 && answer.json()?["status"] == "Success", "{answer}");
+    let answer = api.post(&path, &target)?;
+    expect("a second binding", &answer, 409, "Conflict", &format!("pod a is already assigned to node \"{node}\""))?;
+    space.until_is("pod/a", ".status.phase", "Succeeded")
 }
 
 pub(crate) fn subresources(lab: &Lab) -> Result<()> {

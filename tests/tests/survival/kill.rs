@@ -1,11 +1,14 @@
 //! The server dies at the worst moment.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use knarr_tests::api::Api;
-use knarr_tests::lab::Lab;
+use knarr_tests::command::output;
+use knarr_tests::lab::{Host, Lab};
+use knarr_tests::web::fetch_from;
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -20,6 +23,8 @@ pub(crate) fn server_fails_nobody(lab: &Lab) -> Result<()> {
     let revisions = revisions(&api)?;
     let maps = "/api/v1/namespaces/world/configmaps";
     let marked = api.get(maps)?["metadata"]["resourceVersion"].as_str().context("resourceVersion")?.to_owned();
+    let hosts = Hosts::new(lab)?;
+    let bound = hosts.pods(balanced)?;
     let client = Client::start(lab, balanced);
 
     for round in 0..3 {
@@ -28,6 +33,8 @@ pub(crate) fn server_fails_nobody(lab: &Lab) -> Result<()> {
         lab.kill_server()?;
         lab.up().with_context(|| format!("start after kill {round}"))?;
         api.post(maps, &json!({"metadata": {"name": format!("after-{round}")}}))?;
+        let now = hosts.pods(balanced)?;
+        ensure!(now == bound, "affinity after kill {round}: {now:?}, before {bound:?}");
         space.until_is("deployment/scaled", ".status.readyReplicas", &(2 + round).to_string())?;
     }
 
@@ -40,7 +47,7 @@ pub(crate) fn server_fails_nobody(lab: &Lab) -> Result<()> {
         seen.failures.first()
     );
     ensure!(seen.count > 100 && seen.gap < Duration::from_secs(1), "{} requests, a gap of {:?}", seen.count, seen.gap);
-    ensure!(seen.bodies.len() == 1, "affinity survives: {:?}", seen.bodies);
+    ensure!(seen.bodies.len() == 1, "affinity: {:?}", seen.bodies);
     let (resolved_after, failed) = resolved(&space)?;
     ensure!(failed == 0 && resolved_after > resolved_before, "{failed} of {resolved_after} look-ups failed");
     let after = containers(&space)?;
@@ -57,6 +64,29 @@ pub(crate) fn server_fails_nobody(lab: &Lab) -> Result<()> {
         }
     }
     no_relist(&api, &revisions)
+}
+
+/// More hosts of the LAN, whose affinity nothing renews while the server dies: that all of them come to the same pods again
+/// by chance is unlikely.
+struct Hosts<'a>(&'a Lab);
+
+impl<'a> Hosts<'a> {
+    fn addresses() -> impl Iterator<Item = Ipv4Addr> {
+        (50..58).map(|last| Ipv4Addr::new(192, 168, 1, last))
+    }
+
+    fn new(lab: &'a Lab) -> Result<Self> {
+        for address in Self::addresses() {
+            output(lab.on_lan("ip").args(["address", "add", &format!("{address}/24"), "dev", "lan0"]))?;
+        }
+        Ok(Self(lab))
+    }
+
+    /// Which pod answers each of them.
+    fn pods(&self, address: SocketAddr) -> Result<Vec<String>> {
+        let ask = move |source| fetch_from(source, address, "/", Duration::from_secs(3));
+        self.0.on(Host::Lan, move || Hosts::addresses().map(ask).collect())
+    }
 }
 
 /// The revision of every kind that can be watched, by its path.

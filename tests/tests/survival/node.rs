@@ -1,7 +1,7 @@
 //! Parts of the node go away, alone or all at once.
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,9 +9,12 @@ use knarr_tests::command::{output, run};
 use knarr_tests::lab::{Host, Lab};
 use knarr_tests::space::POD;
 use knarr_tests::wait::until;
-use knarr_tests::web::fetch;
+use knarr_tests::web::{fetch, fetch_from};
 
 use crate::world::{addresses, containers, resolved, world};
+
+/// A host of the LAN that comes later.
+const NEW_HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 33);
 
 const LIMIT: Duration = Duration::from_secs(3);
 
@@ -86,16 +89,19 @@ pub(crate) fn server_down(lab: &Lab) -> Result<()> {
     lab.kill_server()?;
     let down = Instant::now();
     // A host that never spoke to these addresses: its neighbour table is empty, its own address is new.
-    output(lab.on_lan("ip").args(["address", "add", "192.168.1.33/24", "dev", "lan0"]))?;
+    output(lab.on_lan("ip").args(["address", "add", &format!("{NEW_HOST}/24"), "dev", "lan0"]))?;
     let mut rounds = 0;
     while down.elapsed() < Duration::from_secs(60) {
         output(lab.on_lan("ip").args(["neighbour", "flush", "all"]))?;
-        all_answer(lab, addresses).with_context(|| format!("{:?} after the kill", down.elapsed()))?;
+        let answered = lab.on(Host::Lan, move || fetch_from(NEW_HOST, addresses[0], "/", LIMIT));
+        answered
+            .and_then(|_| all_answer(lab, addresses))
+            .with_context(|| format!("{:?} after the kill", down.elapsed()))?;
         rounds += 1;
         std::thread::park_timeout(Duration::from_millis(500));
     }
     ensure!(rounds > 20, "{rounds} rounds");
-    output(lab.on_lan("ip").args(["address", "del", "192.168.1.33/24", "dev", "lan0"]))?;
+    output(lab.on_lan("ip").args(["address", "del", &format!("{NEW_HOST}/24"), "dev", "lan0"]))?;
     lab.up()?;
     let (_, failed) = resolved(&space)?;
     ensure!(failed == failed_before, "{} look-ups of the pod failed", failed - failed_before);

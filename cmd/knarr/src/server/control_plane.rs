@@ -86,6 +86,7 @@ pub(super) async fn build(
         advertise_address: address,
         max_requests_inflight: settings.arguments.max_requests_inflight,
         max_mutating_requests_inflight: settings.arguments.max_mutating_requests_inflight,
+        compaction_interval: settings.arguments.etcd_compaction_interval,
         readiness: readiness.clone(),
         ..Config::default()
     };

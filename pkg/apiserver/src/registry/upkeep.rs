@@ -11,9 +11,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use super::Registry;
 use crate::cache::Item;
 
-/// Upstream's `--etcd-compaction-interval`: history reaches back so far, and up to twice that.
-const HISTORY: Duration = Duration::from_secs(300);
-
 /// Upstream's `--event-ttl`: an Event goes when it has not been written for so long.
 const EVENT_TTL: Duration = Duration::from_secs(3600);
 
@@ -33,9 +30,9 @@ impl Upkeep {
         Self { registry, marks: VecDeque::new() }
     }
 
-    /// Works every few minutes until the shutdown starts. What fails is tried again the next time.
-    pub(crate) async fn run(mut self, shutdown: Shutdown) {
-        let mut ticks = interval_at(Instant::now() + HISTORY, HISTORY);
+    /// Works every `interval` until the shutdown starts. What fails is tried again the next time.
+    pub(crate) async fn run(mut self, interval: Duration, shutdown: Shutdown) {
+        let mut ticks = interval_at(Instant::now() + interval, interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while shutdown.or(ticks.tick()).await.is_some() {
             if let Err(error) = self.tick(Instant::now()).await {
