@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 FILES := $(if $(filter knarr-lab,$(LAB)),target/lab,target/lab-$(LAB))
 LAUNCHER = $(TARGET)/release/lab --name $(LAB) --knarr $(TARGET)/release/knarr --files $(FILES)
 
-.PHONY: test-lab run stop reset test build dependencies bench-node
+.PHONY: run stop reset test build dependencies bench-node
 
 ## Starts one node in a lab, deploys examples/hello.yaml and shows its answers.
 run: build
@@ -32,11 +32,6 @@ test: dependencies
 bench-node: dependencies
 	@$(CARGO) build --release --locked -p knarr -p knarr-images -p knarr-tests -p knarr-kubelet --bins --example bare-cri
 	@$(TARGET)/release/bench-node
-
-## The black-box suites against a lab; those that do not pass yet keep them out of `make test`.
-test-lab: dependencies
-	@$(CARGO) build --locked --workspace --all-targets
-	@for suite in workloads network; do $(CARGO) test --locked -p knarr-tests --test $$suite || failed=1; done; [ -z "$$failed" ]
 
 dependencies:
 	@packaging/install-dependencies

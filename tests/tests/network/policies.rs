@@ -105,7 +105,7 @@ pub(crate) fn endpoints_come_and_go(lab: &Lab) -> Result<()> {
     until("it answers again", POD, || answers(address).map_err(|error| format!("{error:#}")))?;
     space.rolled_out("deployment/moving")?;
     // Pods that leave the set are replaced.
-    space.kubectl(&["label", "pods", "-l", "app=moving", "app=left"])?;
+    space.kubectl(&["label", "pods", "-l", "app=moving", "app=left", "--overwrite"])?;
     until("it still answers", POD, || answers(address).map_err(|error| format!("{error:#}")))?;
     space.kubectl(&["delete", "service/moving", "deployment/moving"])?;
     space.kubectl(&["delete", "pods", "-l", "app=left", "--wait=false"])?;

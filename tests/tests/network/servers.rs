@@ -58,12 +58,14 @@ pub(crate) fn servers(lab: &Lab) -> Result<Space<'_>> {
     Ok(Space::existing(lab, NAME))
 }
 
-/// Makes a Service over port 8080 of the pods with the label `app`; `spec` is the rest of its spec, as YAML flow.
+/// Makes a Service over port 8080 of the pods with the label `app`; `spec` is the rest of its spec, as YAML flow. Its
+/// address, if it wants one, is of the suite's own pool: the example's goes with the example.
 pub(crate) fn service(space: &Space<'_>, name: &str, app: &str, spec: &str) -> Result<()> {
     let comma = if spec.is_empty() { "" } else { ", " };
     space
         .apply(&format!(
-            "{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{selector: {{app: {app}}}, \
+            "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, annotations: {{metallb.io/address-pool: suite}}}}, \
+             spec: {{selector: {{app: {app}}}, \
              ports: [{{port: 80, targetPort: 8080}}]{comma}{spec}}}}}"
         ))
         .map(drop)

@@ -67,27 +67,13 @@ pub(super) async fn container_logs(
     Path((namespace, pod, container)): Path<(String, String, String)>,
     Query(query): Query<LogQuery>,
 ) -> Result<Response, Refusal> {
-    let found = find::containers(&node.runtime, &namespace, &pod, &container).await?;
-    let started = |found: &&api::Container| found.state != api::ContainerState::ContainerCreated as i32;
-    let mut started = found.iter().filter(started);
-    let chosen = if on(query.previous.as_ref()) {
-        started.nth(1).ok_or_else(|| {
-            Refusal::bad_request(format!("previous terminated container \"{container}\" in pod \"{pod}\" not found"))
-        })?
-    } else {
-        started.next().ok_or_else(|| {
-            Refusal::bad_request(format!(
-                "container \"{container}\" in pod \"{pod}\" is waiting to start: ContainerCreating"
-            ))
-        })?
-    };
-    let status = node.runtime.container_status(&chosen.id).await.map_err(Refusal::internal)?;
+    let status = chosen(&node, &query, [&namespace, &pod, &container]).await?;
     let path = PathBuf::from(status.log_path);
     let file = File::open(&path).await.map_err(|error| {
         Refusal::internal(format!("failed to try resolving symlinks in path \"{}\": {error}", path.display()))
     })?;
     let (blocks, body) = mpsc::channel(WAITING);
-    let (runtime, id) = (node.runtime.clone(), chosen.id.clone());
+    let (runtime, id) = (node.runtime.clone(), status.id);
     let follow = on(query.follow.as_ref()).then_some(async move { ended(runtime.as_ref(), &id).await });
     let reader = Reader {
         path,
@@ -106,6 +92,36 @@ pub(super) async fn container_logs(
     let body = tokio_stream::wrappers::ReceiverStream::new(body).map(Ok::<_, std::convert::Infallible>);
     let response = Response::builder().header(header::CONTENT_TYPE, "text/plain");
     response.body(Body::from_stream(body)).map_err(Refusal::internal)
+}
+
+/// The container of that name whose log is asked for.
+async fn chosen(
+    node: &Node,
+    query: &LogQuery,
+    [namespace, pod, container]: [&str; 3],
+) -> Result<api::ContainerStatus, Refusal> {
+    let mut started = find::containers(&node.runtime, namespace, pod, container).await?;
+    started.retain(|found| found.state != api::ContainerState::ContainerCreated as i32);
+    let newest = started.first().ok_or_else(|| {
+        Refusal::bad_request(format!(
+            "container \"{container}\" in pod \"{pod}\" is waiting to start: ContainerCreating"
+        ))
+    })?;
+    let mut status = node.runtime.container_status(&newest.id).await.map_err(Refusal::internal)?;
+    if on(query.previous.as_ref()) && !is_previous(&status, started.len()) {
+        let previous = started.get(1).ok_or_else(|| {
+            Refusal::bad_request(format!("previous terminated container \"{container}\" in pod \"{pod}\" not found"))
+        })?;
+        status = node.runtime.container_status(&previous.id).await.map_err(Refusal::internal)?;
+    }
+    Ok(status)
+}
+
+/// Whether the newest of `count` containers is what users call the previous one: it has crashed and waits for its next
+/// start. One that has ended for good is not, as far as this can be told without the pod's policy.
+fn is_previous(newest: &api::ContainerStatus, count: usize) -> bool {
+    let restarted = newest.metadata.as_ref().is_some_and(|metadata| metadata.attempt > 0);
+    newest.state == api::ContainerState::ContainerExited as i32 && restarted && (newest.exit_code != 0 || count == 1)
 }
 
 /// Reads a log file for one client.

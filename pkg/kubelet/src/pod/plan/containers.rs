@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::{Plan, Step, Waiting};
 use crate::pod::crash::{CrashLoop, go};
 use crate::pod::spec::{PodExt as _, Role, init_role, restarts_after};
-use crate::pod::state::{Cause, Instance, Sandbox, Stage, State, Stop, Volumes};
+use crate::pod::state::{Cause, Instance, Op, Sandbox, Stage, State, Stop, Volumes};
 
 /// How long a fresh failure is shown as such before it is shown as a back-off.
 const SHOWN: SignedDuration = SignedDuration::from_secs(2);
@@ -196,7 +196,9 @@ impl Context<'_> {
                 return;
             }
         }
-        if let Some(finished) = last.filter(|last| last.stage == Stage::Exited).and_then(|last| last.finished_at) {
+        // The back-off for the end that comes next is known once a start has begun, and is not for the last end.
+        let ended = last.filter(|last| last.stage == Stage::Exited && !self.state.busy(&Op::Start(name.into())));
+        if let Some(finished) = ended.and_then(|last| last.finished_at) {
             let known = self.state.crashes.get(name);
             if let (Some(until), Some(known)) = (CrashLoop::until(known, finished), known)
                 && until > self.now

@@ -118,6 +118,16 @@ fn a_crash_loop_waits_and_says_so() {
 }
 
 #[test]
+fn a_restart_that_is_under_way_is_no_crash_loop() {
+    let pod = plain("Always");
+    let mut state = with([ended(&pod, "a", 1, 20), running(&pod, "b")]);
+    check(&pod, &state, 20, &["start a#1"]);
+    state.crashes.insert("a".into(), CrashLoop::next(None, at(20), at(20)));
+    state.busy.insert(Op::Start("a".into()));
+    assert!(check(&pod, &state, 20, &[]).waiting.is_empty());
+}
+
+#[test]
 fn a_failure_is_shown_first_as_such_then_as_a_back_off() {
     let pod = plain("Always");
     let mut state = with([running(&pod, "b")]);

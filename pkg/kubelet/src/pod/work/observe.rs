@@ -29,22 +29,30 @@ fn present<T>(status: Result<T, Error>) -> Result<Option<T>, Error> {
     }
 }
 
+/// What the runtime calls the end of a container that took more memory than it may.
+const OUT_OF_MEMORY: &str = "OOMKilled";
+/// The exit code of a container that SIGKILL ended.
+const KILLED: i32 = 128 + 9;
+
 /// A container of which it is known that it has ended. The event of its end can be ahead of the runtime's own books by
-/// some milliseconds.
+/// some milliseconds, and that of its lack of memory can come after it.
 pub(in crate::pod) async fn ended(runtime: &dyn Runtime, id: &str, sandbox: &str) -> Result<Instance, Error> {
-    let mut last = None;
-    for delay in [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] {
-        tokio::time::sleep(Duration::from_millis(delay)).await;
-        let instance = one(runtime, id, sandbox).await?;
-        if instance.stage == Stage::Exited {
-            return Ok(instance);
+    let mut last = one(runtime, id, sandbox).await?;
+    for delay in [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] {
+        if last.stage == Stage::Exited {
+            break;
         }
-        last = Some(instance);
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        last = one(runtime, id, sandbox).await?;
     }
-    match last {
-        Some(instance) => Ok(instance),
-        None => one(runtime, id, sandbox).await,
+    for delay in [5, 20, 50, 100] {
+        if last.exit_code != KILLED || last.reason == OUT_OF_MEMORY {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        last = one(runtime, id, sandbox).await?;
     }
+    Ok(last)
 }
 
 /// A container as it is now.

@@ -110,3 +110,23 @@ async fn following_goes_on_in_the_file_that_replaces_a_rotated_one() {
     assert_eq!(rest(&mut body).await, "", "nothing is told twice");
     reading.await.unwrap().unwrap();
 }
+
+#[test]
+fn the_previous_one_of_a_crash_loop_is_the_newest() {
+    let (running, exited) = (api::ContainerState::ContainerRunning, api::ContainerState::ContainerExited);
+    for (state, attempt, exit_code, count, expected) in [
+        (running, 1, 0, 2, false),
+        (exited, 1, 1, 2, true),
+        // The former ones have been removed.
+        (exited, 7, 1, 1, true),
+        (exited, 7, 0, 1, true),
+        // It has succeeded in the end.
+        (exited, 1, 0, 2, false),
+        // It is never started again.
+        (exited, 0, 1, 1, false),
+    ] {
+        let metadata = Some(api::ContainerMetadata { name: "c".into(), attempt });
+        let newest = api::ContainerStatus { metadata, state: state.into(), exit_code, ..Default::default() };
+        assert_eq!(is_previous(&newest, count), expected, "{newest:?} of {count}");
+    }
+}
