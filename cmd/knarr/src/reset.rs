@@ -1,6 +1,6 @@
 //! `knarr reset`: removes everything that knarr made on this machine.
 //!
-//! In this order: processes, mounts, kernel objects of the network, cgroups, files. Whatever fails is reported at the end,
+//! In this order: processes, mounts, kernel objects of the network, cgroups, CNI's notes, files. Whatever fails is reported at the end,
 //! the rest is still done, and the command can be repeated.
 
 use std::fs;
@@ -18,6 +18,8 @@ use crate::cli;
 
 /// How long killed processes may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Where containerd's CNI library notes what it has set up, whatever its configuration says. A killed sandbox's notes stay.
+const CNI_NOTES: &str = "/var/lib/cni/results";
 /// Cgroups below the root that are knarr's own.
 const CGROUPS: [&str; 3] = ["kubepods", "containerd", "kubepods.slice"];
 
@@ -27,11 +29,12 @@ pub(crate) fn run(arguments: &cli::Reset) -> Result<()> {
     let cli::Directories { data_dir, run_dir, .. } = &arguments.directories;
     let own: Vec<PathBuf> = [data_dir, run_dir].into_iter().filter(|path| path.exists()).cloned().collect();
     let cgroups = cgroups(&arguments.cgroup_root);
-    let steps: [(&str, &dyn Fn() -> Result<()>); 5] = [
+    let steps: [(&str, &dyn Fn() -> Result<()>); 6] = [
         ("processes", &|| end_processes(&own, &cgroups)),
         ("mounts", &|| unmount_below(&own)),
         ("network", &|| Ok(knarr_network::reset()?)),
         ("cgroups", &|| cgroups.iter().try_for_each(|path| remove_cgroup(path))),
+        ("notes of CNI", &|| remove_notes(Path::new(CNI_NOTES), run_dir)),
         ("files", &|| own.iter().try_for_each(|path| remove_tree(path))),
     ];
     let mut failed = Vec::new();
@@ -146,6 +149,27 @@ fn mount_point(line: &str) -> Option<PathBuf> {
     Some(line.split(' ').nth(1)?.replace("\\040", " ").into())
 }
 
+/// Removes the notes on sandboxes whose network namespaces were below `run_dir`: `knarr-ID-eth0` and, as all runtimes have
+/// that network, `cni-loopback-ID-lo`.
+fn remove_notes(notes: &Path, run_dir: &Path) -> Result<()> {
+    let sandbox = format!("\"sandbox\":\"{}/", run_dir.display());
+    for entry in fs::read_dir(notes).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(id) = name.strip_prefix("knarr-").and_then(|rest| rest.strip_suffix("-eth0")) else { continue };
+        if fs::read_to_string(entry.path()).is_ok_and(|text| text.contains(&sandbox)) {
+            for path in [notes.join(format!("cni-loopback-{id}-lo")), entry.path()] {
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Removes a tree without ever leaving its file system: what is mounted there is not ours to delete.
 fn remove_tree(path: &Path) -> Result<()> {
     let device = fs::symlink_metadata(path)?.dev();
@@ -179,6 +203,26 @@ mod tests {
     fn mount_points_of_lines() {
         let line = "tmpfs /var/lib/knarr/pods/a\\040b tmpfs rw 0 0";
         assert_eq!(mount_point(line), Some("/var/lib/knarr/pods/a b".into()));
+    }
+
+    #[test]
+    fn notes_of_other_nodes_stay() {
+        let notes = tempfile::tempdir().unwrap();
+        let note = |name: &str, sandbox: &str| {
+            let text = format!(r#"{{"result":{{"interfaces":[{{"name":"eth0","sandbox":"{sandbox}"}}]}}}}"#);
+            fs::write(notes.path().join(name), text).unwrap();
+        };
+        note("knarr-a1-eth0", "/run/knarr/netns/cni-1");
+        note("cni-loopback-a1-lo", "");
+        note("knarr-b2-eth0", "/run/knarr-lab/netns/cni-2");
+        note("cni-loopback-b2-lo", "");
+        note("bridge-c3-eth0", "/run/knarr/netns/cni-3");
+        remove_notes(notes.path(), Path::new("/run/knarr")).unwrap();
+        let left = fs::read_dir(notes.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, ["bridge-c3-eth0", "cni-loopback-b2-lo", "knarr-b2-eth0"]);
+        remove_notes(&notes.path().join("absent"), Path::new("/run/knarr")).unwrap();
     }
 
     #[test]

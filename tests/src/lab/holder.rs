@@ -18,15 +18,20 @@ pub const COMMAND: &str = "hold";
 /// When the private mounts cannot be made.
 pub fn hold(name: &str) -> Result<()> {
     let run = Path::new("/run").join(name);
-    // containerd's shims listen below /run/containerd whatever its configuration says.
-    let private = run.join("shims");
-    fs::create_dir_all(&private)?;
-    fs::create_dir_all("/run/containerd")?;
-    mount(Some(&private), "/run/containerd", None::<&str>, MsFlags::MS_BIND, None::<&str>)
-        .context("cannot mount a private /run/containerd")?;
+    // Whatever its configuration says, containerd's shims listen below /run/containerd, and its CNI library keeps its
+    // results in /var/lib/cni.
+    private_directory(&run.join("shims"), "/run/containerd")?;
+    private_directory(&Path::new("/var/lib").join(name).join("cni-results"), "/var/lib/cni")?;
     private_resolvers(&run)?;
     fs::write(run.join("holder.ready"), "")?;
     reap()
+}
+
+fn private_directory(private: &Path, public: &str) -> Result<()> {
+    fs::create_dir_all(private)?;
+    fs::create_dir_all(public)?;
+    mount(Some(private), public, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .with_context(|| format!("cannot mount a private {public}"))
 }
 
 /// The lab has no route to the machine's resolvers, so the node must not try them.

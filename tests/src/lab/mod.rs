@@ -183,6 +183,8 @@ impl Lab {
     pub fn kubectl(&self) -> Command {
         let mut command = Command::new("kubectl");
         command.arg("--kubeconfig").arg(self.paths.kubeconfig());
+        // By default it is kept in the home directory for ever, under the server's port.
+        command.arg("--cache-dir").arg(self.paths.run().join("kubectl"));
         command
     }
 

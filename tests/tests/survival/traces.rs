@@ -41,6 +41,11 @@ fn traces(name: &str) -> Result<Vec<String>> {
             found.push(format!("{}: {line}", path.display()));
         }
     }
+    for entry in fs::read_dir("/var/lib/cni/results").into_iter().flatten().flatten() {
+        if fs::read_to_string(entry.path()).is_ok_and(|text| text.contains(name)) {
+            found.push(entry.path().display().to_string());
+        }
+    }
     found.extend(run("nft", &["list", "tables"])?.lines().filter(|line| line.contains("knarr")).map(str::to_owned));
     found.extend(run("ip", &["-brief", "link"])?.lines().filter(|line| line.contains("knarr")).map(str::to_owned));
     Ok(found)
