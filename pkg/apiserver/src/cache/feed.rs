@@ -1,6 +1,7 @@
 //! The one task that brings the store's changes into the caches.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
@@ -46,6 +47,7 @@ pub struct Feed {
     /// What the caches were filled with.
     loaded: Revision,
     applied: watch::Sender<Revision>,
+    refilled: Arc<AtomicBool>,
     watch: Watch,
 }
 
@@ -55,9 +57,10 @@ impl Feed {
         let loaded = store.revision();
         let (watch, since) = history(store, loaded).await?;
         let (applied, progress) = watch::channel(loaded);
-        let mut feed = Self { caches: HashMap::new(), loaded, applied, watch };
+        let refilled = Arc::new(AtomicBool::new(since >= loaded));
+        let mut feed = Self { caches: HashMap::new(), loaded, applied, refilled: refilled.clone(), watch };
         for kind in kinds {
-            let cache = load(store, kind, loaded, since, Progress::new(progress.clone())).await?;
+            let cache = load(store, kind, loaded, since, Progress::new(progress.clone(), refilled.clone())).await?;
             feed.caches.insert(cache.prefix.clone(), Arc::new(cache));
         }
         Ok(feed)
@@ -89,6 +92,9 @@ impl Feed {
         }
         for (cache, events) in by_cache {
             cache.apply(events, age).map_err(|cause| malformed(&cache.prefix, cause))?;
+        }
+        if batch.revision >= self.loaded {
+            self.refilled.store(true, Ordering::Release);
         }
         if age == Age::New {
             self.applied.send_replace(batch.revision);

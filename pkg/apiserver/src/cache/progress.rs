@@ -1,5 +1,7 @@
 //! How far the feed has come.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use knarr_api::Status;
@@ -12,21 +14,29 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Every event up to a revision has been applied to the caches and put into the watchers' queues.
 #[derive(Clone, Debug)]
-pub(crate) struct Progress(watch::Receiver<Revision>);
+pub(crate) struct Progress {
+    applied: watch::Receiver<Revision>,
+    refilled: Arc<AtomicBool>,
+}
 
 impl Progress {
-    pub(crate) const fn new(applied: watch::Receiver<Revision>) -> Self {
-        Self(applied)
+    pub(crate) const fn new(applied: watch::Receiver<Revision>, refilled: Arc<AtomicBool>) -> Self {
+        Self { applied, refilled }
+    }
+
+    /// Whether the rings have what happened before the start: until then a resumed watcher may have it still to come.
+    pub(crate) fn is_refilled(&self) -> bool {
+        self.refilled.load(Ordering::Acquire)
     }
 
     /// The revision.
     pub(crate) fn applied(&self) -> Revision {
-        *self.0.borrow()
+        *self.applied.borrow()
     }
 
     /// Whether there will be more.
     pub(crate) fn is_fed(&self) -> bool {
-        self.0.has_changed().is_ok()
+        self.applied.has_changed().is_ok()
     }
 
     /// Waits until everything that the store would show now has been applied.
@@ -39,7 +49,7 @@ impl Progress {
             return Ok(());
         }
         let stopped = |_| Status::unavailable("the watch cache has stopped");
-        self.0.clone().wait_for(|applied| *applied >= revision).await.map(|_| ()).map_err(stopped)
+        self.applied.clone().wait_for(|applied| *applied >= revision).await.map(|_| ()).map_err(stopped)
     }
 
     /// Waits a moment for a revision that a client has named.

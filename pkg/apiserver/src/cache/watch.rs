@@ -188,10 +188,11 @@ impl Watcher {
     /// A revision up to which everything has been told; `None` while something is still to be told.
     #[must_use]
     pub fn bookmark(&self) -> Option<Revision> {
-        // The order matters: what was applied before this read is in the queue if it concerns the watcher.
+        // The order matters: what was applied before these reads is in the queue if it concerns the watcher.
+        let refilled = self.cache.progress.is_refilled();
         let applied = self.cache.progress.applied();
         let idle = self.pending.is_empty() && self.replay.is_none() && self.backlog.is_empty() && self.live.is_empty();
-        idle.then(|| self.cache.settled(applied))
+        (idle && refilled).then(|| self.cache.settled(applied))
     }
 
     /// The kind that is watched.

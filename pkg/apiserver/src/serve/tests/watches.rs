@@ -1,4 +1,10 @@
+use std::sync::Arc;
+
+use knarr_base::Shutdown;
+
 use super::*;
+use crate::cache::{ChangeType, Notice, Selection, Start};
+use crate::registry::{Hooks, Registry};
 use crate::testing::Fixture;
 
 fn pair(change: &str, name: &str) -> (String, String) {
@@ -177,6 +183,28 @@ async fn after_a_restart_a_watch_that_begins_with_what_exists_hears_nothing_olde
         }
         assert_eq!((&event["type"], &event["object"]["data"]["a"]), (&json!("MODIFIED"), &json!("3")), "{query}");
     }
+}
+
+#[tokio::test]
+async fn no_bookmark_is_ahead_of_what_a_restart_has_still_to_tell() {
+    let api = Fixture::new().await;
+    for name in ["z", "y"] {
+        api.post(MAPS, config_map(name)).await.ok();
+    }
+    let seen = api.registry.revision();
+    api.post(MAPS, config_map("a")).await.ok();
+    // Another server over the same store; its feed has not run yet.
+    let (registry, feed) = Registry::open(api.store.clone(), Vec::new(), Hooks::default()).await.unwrap();
+    let cache = registry.cache("", "configmaps").unwrap();
+    let selection = Arc::new(Selection::all(cache.kind(), ""));
+    let mut watcher = cache.watch(selection, Start::After(seen)).await.unwrap();
+    assert_eq!(watcher.bookmark(), None, "the event may be lost to a client that resumes from there");
+    let feed = tokio::spawn(feed.run(Shutdown::new()));
+    assert!(matches!(watcher.next().await, Some(Ok(Notice::Change(ChangeType::Added, _)))));
+    api.post(MAPS, config_map("b")).await.ok();
+    watcher.next().await.unwrap().unwrap();
+    assert_eq!(watcher.bookmark(), Some(registry.revision()));
+    feed.abort();
 }
 
 #[tokio::test]
