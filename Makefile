@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 FILES := $(if $(filter knarr-lab,$(LAB)),target/lab,target/lab-$(LAB))
 LAUNCHER = $(TARGET)/release/lab --name $(LAB) --knarr $(TARGET)/release/knarr --files $(FILES)
 
-.PHONY: run stop reset test build dependencies bench-node
+.PHONY: run stop reset test test-vm build dependencies dependencies-vm bench-node
 
 ## Starts one node in a lab, deploys examples/hello.yaml and shows its answers.
 run: build
@@ -32,6 +32,13 @@ test: dependencies
 bench-node: dependencies
 	@$(CARGO) build --release --locked -p knarr -p knarr-images -p knarr-tests -p knarr-kubelet --bins --example bare-cri
 	@$(TARGET)/release/bench-node
+
+## Boots a Debian with systemd and cgroup v2 in an emulated machine, and tries knarr as a user installs it.
+test-vm: dependencies-vm build
+	@$(TARGET)/release/vm --knarr $(TARGET)/release/knarr
+
+dependencies-vm:
+	@packaging/install-dependencies vm
 
 dependencies:
 	@packaging/install-dependencies

@@ -4,7 +4,9 @@
 
 pub mod api;
 pub mod command;
+pub mod dns;
 pub mod lab;
+pub mod netns;
 pub mod space;
 pub mod suite;
 pub mod vm;

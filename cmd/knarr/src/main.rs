@@ -7,6 +7,7 @@ mod dataplane;
 mod reset;
 mod server;
 mod status;
+mod systemd;
 
 use std::process::ExitCode;
 

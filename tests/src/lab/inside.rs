@@ -1,13 +1,13 @@
-//! Threads of the test itself inside the lab's networks: faster than a program per request, and measured exactly.
+//! Threads of the test itself inside the lab's networks.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
-use anyhow::{Context, Result, anyhow};
-use nix::sched::{CloneFlags, setns};
+use anyhow::{Context, Result};
 
 use super::Lab;
+use crate::netns;
 
 /// The two hosts of a lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,7 @@ impl Lab {
         host: Host,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> JoinHandle<Result<T>> {
-        let suffix = if host == Host::Node { "node" } else { "lan" };
-        spawn_in(Path::new("/run/netns").join(format!("{}-{suffix}", self.name)), work)
+        netns::spawn(self.namespace(host), work)
     }
 
     /// Like [`Lab::spawn_on`], in the network of the running pod with that UID.
@@ -43,7 +42,7 @@ impl Lab {
         let is_of_pod =
             |process: &PathBuf| fs::read_to_string(process.join("cgroup")).is_ok_and(|told| told.contains(uid));
         let process = processes.into_iter().find(is_of_pod).with_context(|| format!("pod {uid} has no process"))?;
-        Ok(spawn_in(process.join("ns/net"), work))
+        Ok(netns::spawn(process.join("ns/net"), work))
     }
 
     /// Like [`Lab::spawn_on`], and waits for the result.
@@ -51,17 +50,11 @@ impl Lab {
     /// # Errors
     /// That of `work`, or when the lab is not up.
     pub fn on<T: Send + 'static>(&self, host: Host, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-        self.spawn_on(host, work).join().map_err(|_| anyhow!("the thread on the {host:?} panicked"))?
+        netns::inside(self.namespace(host), work)
     }
-}
 
-fn spawn_in<T: Send + 'static>(
-    namespace: PathBuf,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> JoinHandle<Result<T>> {
-    thread::spawn(move || {
-        let file = File::open(&namespace).with_context(|| format!("cannot open {}", namespace.display()))?;
-        setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("cannot enter {}", namespace.display()))?;
-        work()
-    })
+    fn namespace(&self, host: Host) -> PathBuf {
+        let suffix = if host == Host::Node { "node" } else { "lan" };
+        Path::new("/run/netns").join(format!("{}-{suffix}", self.name))
+    }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::checkout;
@@ -31,8 +31,6 @@ const PACKAGES: &[&str] = &[
 ];
 /// Of the disk; the file is sparse.
 const SIZE: &str = "4G";
-/// Where images are kept; wiping it costs a few minutes.
-const CACHE: &str = "/var/cache/knarr-vm";
 
 /// A disk and the kernel that boots it.
 #[derive(Debug)]
@@ -42,11 +40,9 @@ pub(super) struct Image {
 }
 
 /// The image, made when the cache has none of this recipe.
-pub(super) fn prepare() -> Result<Image> {
-    ensure!(nix::unistd::geteuid().is_root(), "making the virtual machine's disk needs root");
+pub(super) fn prepare(cache: &Path) -> Result<Image> {
     let release = release()?;
-    let cache = std::env::var_os("KNARR_VM_CACHE").map_or_else(|| CACHE.into(), PathBuf::from);
-    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
     let lock = fs::File::create(cache.join("lock"))?;
     let _held =
         Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error).context("cannot lock the cache")?;
@@ -58,7 +54,7 @@ pub(super) fn prepare() -> Result<Image> {
     let image = Image { disk: directory.join("disk"), kernel: directory.join("kernel") };
     if !directory.exists() {
         // Of other recipes, or half of one.
-        for entry in fs::read_dir(&cache)?.flatten().filter(|entry| entry.path().is_dir()) {
+        for entry in fs::read_dir(cache)?.flatten().filter(|entry| entry.path().is_dir()) {
             fs::remove_dir_all(entry.path())?;
         }
         let building = cache.join("building");

@@ -44,24 +44,8 @@ impl Drop for Machine {
 
 pub(super) fn boot(image: &Image, payload: &Path, scratch: &Path) -> Result<Outcome> {
     let console = scratch.join("console");
-    let drive =
-        |id: &str, path: &Path, mode: &str| format!("id={id},file={},if=none,format=raw,{mode}", path.display());
-    // The machine dies with us even when we are killed.
-    let mut qemu = Command::new("setpriv");
-    qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "2G", "-smp", "2"]);
-    qemu.args(["-nodefaults", "-nographic", "-nic", "none", "-no-reboot", "-serial"]);
-    qemu.arg(format!("file:{}", console.display())).args(["-serial", "stdio", "-device", "nvme,id=disks,serial=knarr"]);
-    qemu.args(["-drive", &drive("root", &image.disk, "snapshot=on"), "-device", "nvme-ns,bus=disks,nsid=1,drive=root"]);
-    qemu.args([
-        "-drive",
-        &drive("payload", payload, "readonly=on"),
-        "-device",
-        "nvme-ns,bus=disks,nsid=2,drive=payload",
-    ]);
-    qemu.arg("-kernel").arg(&image.kernel).args(["-append", KERNEL]).env("TMPDIR", scratch);
     eprintln!("booting the virtual machine ...");
-    let mut machine =
-        Machine(qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start qemu-system-x86_64")?);
+    let mut machine = Machine(qemu(image, payload, &console).spawn().context("cannot start qemu-system-x86_64")?);
     let lines = BufReader::new(machine.0.stdout.take().context("qemu has no standard output")?).lines();
     let (sender, received) = mpsc::channel();
     let reading = std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
@@ -74,6 +58,23 @@ pub(super) fn boot(image: &Image, payload: &Path, scratch: &Path) -> Result<Outc
     drop(reading);
     outcome.console = String::from_utf8_lossy(&fs::read(console).unwrap_or_default()).into_owned();
     Ok(outcome)
+}
+
+/// Two disks, two serial lines, and nothing that leads out of the machine. It dies with us even when we are killed.
+fn qemu(image: &Image, payload: &Path, console: &Path) -> Command {
+    let mut qemu = Command::new("setpriv");
+    qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "2G", "-smp", "2"]);
+    qemu.args(["-nodefaults", "-nographic", "-nic", "none", "-no-reboot"]);
+    qemu.args(["-serial", &format!("file:{}", console.display()), "-serial", "stdio"]);
+    qemu.args(["-device", "nvme,id=disks,serial=vm"]);
+    for (number, (path, mode)) in [(&*image.disk, "snapshot=on"), (payload, "readonly=on")].into_iter().enumerate() {
+        let drive = format!("id=disk{number},file={},if=none,format=raw,{mode}", path.display());
+        let device = format!("nvme-ns,bus=disks,nsid={},drive=disk{number}", number + 1);
+        qemu.args(["-drive", &drive, "-device", &device]);
+    }
+    qemu.arg("-kernel").arg(&image.kernel).args(["-append", KERNEL]);
+    qemu.stdin(Stdio::null()).stdout(Stdio::piped());
+    qemu
 }
 
 impl Outcome {

@@ -1,11 +1,12 @@
 //! Parts of the node go away, alone or all at once.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use knarr_tests::command::{output, run};
+use knarr_tests::dns::resolve;
 use knarr_tests::lab::{Host, Lab};
 use knarr_tests::space::POD;
 use knarr_tests::wait::until;
@@ -17,6 +18,7 @@ use crate::world::{addresses, containers, resolved, world};
 const NEW_HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 33);
 
 const LIMIT: Duration = Duration::from_secs(3);
+const CLUSTER_DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 43, 0, 10));
 
 /// The processes of this lab whose program has that name and whose arguments hold that word.
 pub(crate) fn processes(lab: &Lab, program: &str, word: &str) -> Result<Vec<u32>> {
@@ -44,22 +46,7 @@ fn only(lab: &Lab, program: &str, word: &str) -> Result<u32> {
 
 /// Asks cluster DNS for the Service's address, over a socket of the node.
 fn resolves(lab: &Lab) -> Result<()> {
-    lab.on(Host::Node, || {
-        let socket = UdpSocket::bind(("0.0.0.0", 0))?;
-        socket.set_read_timeout(Some(Duration::from_millis(100)))?;
-        let mut query = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-        for label in ["web", "world", "svc", "cluster", "local", ""] {
-            query.push(u8::try_from(label.len())?);
-            query.extend(label.as_bytes());
-        }
-        query.extend([0, 1, 0, 1]);
-        socket.send_to(&query, ("10.43.0.10", 53))?;
-        let mut buffer = [0; 512];
-        let (count, _) = socket.recv_from(&mut buffer).context("no answer")?;
-        // RFC 1035, 4.1.1: no error, one answer.
-        ensure!(count > 12 && buffer[3] & 0xf == 0 && buffer[7] == 1, "{:?}", buffer.get(..count));
-        Ok(())
-    })
+    lab.on(Host::Node, || resolve("web.world.svc.cluster.local", CLUSTER_DNS, Duration::from_millis(100)))
 }
 
 fn all_answer(lab: &Lab, [balanced, port, cluster]: [SocketAddr; 3]) -> Result<()> {

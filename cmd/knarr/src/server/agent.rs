@@ -22,10 +22,8 @@ use super::control_plane::ControlPlane;
 use super::dataplane::Supervisor;
 use super::settings::Settings;
 use crate::cli::{self, Part};
-use crate::dataplane;
+use crate::{dataplane, systemd};
 
-/// containerd's unit where systemd runs the server.
-const CONTAINERD_UNIT: &str = "knarr-containerd.service";
 /// How the node resolves names outside of the cluster.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// systemd-resolved's own list of resolvers; its stub address means nothing to pods.
@@ -105,7 +103,7 @@ fn kubelet_config(settings: &Settings) -> Result<knarr_kubelet::Config> {
     let arguments = &settings.arguments;
     let (data, run) = (&arguments.directories.data_dir, &arguments.directories.run_dir);
     let starter = if settings.under_systemd {
-        Starter::Systemd { unit: CONTAINERD_UNIT.to_owned(), environment: run.join("containerd.env") }
+        Starter::Systemd { unit: systemd::CONTAINERD.to_owned(), environment: run.join("containerd.env") }
     } else {
         Starter::Detached { cgroup: "containerd".to_owned() }
     };

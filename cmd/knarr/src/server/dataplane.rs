@@ -18,9 +18,8 @@ use tokio::time::Instant;
 
 use crate::cli::{Directories, VERSION};
 use crate::dataplane::{Files, Settings};
+use crate::systemd;
 
-/// The unit that runs the data plane where systemd runs the server.
-const UNIT: &str = "knarr-dataplane.service";
 /// A process that lived this long did not fail at its start.
 const LIVED: Duration = Duration::from_secs(10);
 
@@ -120,8 +119,9 @@ impl Supervisor {
     }
 
     async fn restart_unit(&self) -> Result<()> {
-        let status = Command::new("systemctl").args(["restart", UNIT]).status().await?;
-        anyhow::ensure!(status.success(), "`systemctl restart {UNIT}` ended with {status}");
+        let unit = systemd::DATAPLANE;
+        let status = Command::new("systemctl").args(["restart", unit]).status().await?;
+        anyhow::ensure!(status.success(), "`systemctl restart {unit}` ended with {status}");
         self.mark_current()
     }
 

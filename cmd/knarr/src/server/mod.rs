@@ -20,7 +20,7 @@ use anyhow::{Context, Result};
 use knarr_base::{Components, Shutdown, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli;
+use crate::{cli, systemd};
 use settings::Settings;
 
 /// How long components may take to end.
@@ -55,6 +55,8 @@ async fn serve(settings: Settings, listeners: Vec<TcpListener>) -> Result<()> {
     stop_on_signals(components.shutdown())?;
     let control_plane = control_plane::build(&settings, &mut components, listeners).await?;
     agent::build(&settings, &control_plane, &mut components).await?;
+    components.meanwhile(control_plane.readiness.ready()).await?;
+    systemd::notify_ready()?;
     tracing::info!(node = settings.node, version = cli::VERSION, "started");
     Ok(components.run(DRAIN).await?)
 }

@@ -11,6 +11,7 @@ use knarr_network::Cidr;
 
 use super::identity;
 use crate::cli::{self, Part};
+use crate::systemd;
 
 /// Everything that the parts of a server are built from.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ impl Settings {
         // The data plane's user must be able to pass through.
         make_directory(data, 0o711)?;
         make_directory(&arguments.directories.run_dir, 0o711)?;
+        let under_systemd = systemd::is_parent();
+        systemd::mark(data, under_systemd)?;
         let parse =
             |range: &Cidr| range.to_string().parse().with_context(|| format!("--service-cluster-ip-range={range}"));
         let service_ranges: Vec<AddressRange> =
@@ -54,7 +57,7 @@ impl Settings {
             cluster_dns: if disabled(Part::Dns) { Vec::new() } else { vec![dns] },
             service_ranges,
             node_ports,
-            under_systemd: std::env::var_os("INVOCATION_ID").is_some() && Path::new("/run/systemd/system").is_dir(),
+            under_systemd,
             arguments: arguments.clone(),
         })
     }

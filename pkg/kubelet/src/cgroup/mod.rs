@@ -18,6 +18,9 @@ pub(crate) use files::PERIOD;
 use files::Tree;
 use name::Name;
 
+/// The group of all pods.
+const PODS: &str = "kubepods";
+
 /// Who makes the cgroups of pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Driver {
@@ -38,6 +41,13 @@ pub struct Limits {
     pub memory: Option<i64>,
     /// Number of processes and threads.
     pub pids: Option<i64>,
+}
+
+/// The slice that holds all pods where systemd makes the cgroups below `root`: its name, and its path below a mount.
+#[must_use]
+pub fn slice_of_pods(root: &str) -> (String, String) {
+    let pods = Name::parse(root).child(PODS);
+    (pods.slice(), pods.slice_path())
 }
 
 /// This node's part of the host's cgroups.
@@ -147,7 +157,7 @@ impl Cgroups {
     }
 
     fn pods(&self) -> Name {
-        self.root.child("kubepods")
+        self.root.child(PODS)
     }
 
     fn pod(&self, qos: Qos, uid: &str) -> Name {

@@ -57,7 +57,10 @@ fn properties(limits: &Limits, unified: bool) -> Vec<[String; 3]> {
 }
 
 async fn busctl(arguments: Vec<String>) -> io::Result<()> {
-    let output = Command::new("busctl").args(["--system", "--quiet"]).args(&arguments).output().await?;
+    let mut command = Command::new("busctl");
+    // It would tell systemd of its own end there, in our name.
+    command.env_remove("NOTIFY_SOCKET").args(["--system", "--quiet"]).args(&arguments);
+    let output = command.output().await?;
     if output.status.success() {
         return Ok(());
     }
