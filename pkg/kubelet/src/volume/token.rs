@@ -11,6 +11,9 @@ use kube::api::PostParams;
 
 use crate::pod::PodExt as _;
 
+/// How long until a renewal that the API refused is tried again; upstream looks at volumes as often.
+const AGAIN: SignedDuration = SignedDuration::from_mins(1);
+
 /// A token and when to replace it.
 #[derive(Clone, Debug)]
 struct Token {
@@ -39,15 +42,15 @@ impl Tokens {
                 continue;
             }
             let request = request(client, pod, projection).await;
-            match request.map_err(|error| format!("failed to fetch token: {error}")) {
-                Ok(answer) => self.0.insert(key, answer),
+            match (request.map_err(|error| format!("failed to fetch token: {error}")), self.0.get_mut(&key)) {
+                (Ok(answer), _) => drop(self.0.insert(key, answer)),
                 // A token that is still good is used until the API answers again.
-                Err(error) if self.0.contains_key(&key) => {
+                (Err(error), Some(former)) => {
                     tracing::warn!("{}: {error}", pod.full_name());
-                    continue;
+                    former.renew = now + AGAIN;
                 }
-                Err(error) => return Err((volume, error)),
-            };
+                (Err(error), None) => return Err((volume, error)),
+            }
         }
         Ok(())
     }
@@ -105,6 +108,26 @@ fn renewal(now: Timestamp, expires: Timestamp) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pod::examples::pod;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn a_refused_renewal_is_tried_again_later_with_the_former_token_in_use() {
+        let refuse = tower::service_fn(async |_: http::Request<kube::client::Body>| {
+            let answer = http::Response::builder().status(404);
+            answer.body(kube::client::Body::empty())
+        });
+        let client = kube::Client::new(refuse, "default");
+        let pod = pod(json!({"containers": [], "volumes": [
+            {"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}]}));
+        let now = Timestamp::UNIX_EPOCH;
+        assert!(Tokens::default().renew(&client, &pod, now).await.is_err(), "there is none to go on with");
+        let key = ("v".to_owned(), "token".to_owned());
+        let mut tokens = Tokens([(key.clone(), Token { value: "former".into(), renew: now })].into());
+        tokens.renew(&client, &pod, now).await.unwrap();
+        assert_eq!(tokens.values().get(&key).unwrap(), "former");
+        assert_eq!(tokens.due(), Some(now + AGAIN));
+    }
 
     #[test]
     fn tokens_are_renewed_at_four_fifths_of_their_life() {
