@@ -52,10 +52,13 @@ impl Publisher {
 
     /// The watch shows a pod: somebody else may have changed its status.
     pub(super) fn heard(&mut self, pod: &Pod) {
-        let revision = revision(pod);
-        if !self.patching && revision > self.revision {
-            self.shown = pod.status.clone().unwrap_or_default();
-            self.revision = revision;
+        self.show(revision(pod), pod.status.clone());
+    }
+
+    /// Watch and answers come by different ways: the newest counts.
+    fn show(&mut self, revision: u64, status: Option<PodStatus>) {
+        if revision > self.revision {
+            (self.shown, self.revision) = (status.unwrap_or_default(), revision);
         }
     }
 
@@ -87,8 +90,7 @@ impl Publisher {
             Patched::Now(answer) => {
                 let (status, pod) = *answer;
                 (self.failures, self.again, self.retry) = (0, None, None);
-                self.revision = revision(&pod);
-                self.shown = pod.status.unwrap_or_default();
+                self.show(revision(&pod), pod.status);
                 if self.shown != status {
                     let differs = difference(&value(&self.shown), &value(&status));
                     tracing::debug!("the API shows the status in another form: {differs}");
@@ -194,11 +196,20 @@ mod tests {
         assert!(publisher.start(&status("Running"), at(0)));
         assert!(!publisher.start(&status("Failed"), at(0)), "the first one is under way");
         publisher.heard(&shows(2, "Unknown"));
-        assert_eq!(publisher.shown(), &status("Pending"), "the answer is newer than the watch");
+        assert_eq!(publisher.shown(), &status("Unknown"), "the watch is ahead of the answer");
         publisher.done(&shows(1, "Pending"), Patched::Now(Box::new((status("Running"), shows(3, "Running")))), at(0));
         assert!(publisher.settled(&status("Running")) && !publisher.start(&status("Running"), at(0)));
         publisher.heard(&shows(2, "Pending"));
         assert_eq!(publisher.shown(), &status("Running"), "an older revision changes nothing");
+    }
+
+    #[test]
+    fn an_answer_does_not_hide_what_the_watch_has_shown_since() {
+        let mut publisher = Publisher::new(&shows(1, "Pending"));
+        assert!(publisher.start(&status("Running"), at(0)));
+        publisher.heard(&shows(3, "Unknown"));
+        publisher.done(&shows(1, ""), Patched::Now(Box::new((status("Running"), shows(2, "Running")))), at(0));
+        assert_eq!(publisher.shown(), &status("Unknown"));
     }
 
     #[test]

@@ -18,7 +18,8 @@ type Finding = (bool, &'static str, String);
 const TRUE: Finding = (true, "", String::new());
 
 pub(super) fn build(inputs: &Inputs<'_>, status: &PodStatus, phase: &str) -> Vec<PodCondition> {
-    let theirs = inputs.pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    // As the API shows them: the pod that the watch has brought can be older than the answer to our last patch.
+    let theirs = inputs.before.conditions.iter().flatten();
     let mut conditions: Vec<PodCondition> =
         theirs.filter(|condition| !OURS.contains(&condition.type_.as_str())).cloned().collect();
     let containers_ready = containers_ready(inputs, status, phase);

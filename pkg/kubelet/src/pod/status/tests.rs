@@ -86,9 +86,10 @@ fn readiness_gates_hold_a_pod_back() {
     let state = with([instance(&pod, "a", Stage::Running, 1), instance(&pod, "b", Stage::Running, 2)]);
     let message = "corresponding condition of pod readiness gate \"example.com/lb\" does not exist.";
     assert_eq!(condition(&fresh(&pod, &state), "Ready"), text(("False", "ReadinessGatesNotReady", message)));
-    let theirs = json!({"conditions": [{"type": "example.com/lb", "status": "True"}]});
-    pod.status = serde_json::from_value(theirs).unwrap();
-    let status = fresh(&pod, &state);
+    let theirs = |holds: &str| json!({"conditions": [{"type": "example.com/lb", "status": holds}]});
+    // The answer to our last patch showed the gate open; the watch is not there yet.
+    pod.status = serde_json::from_value(theirs("False")).unwrap();
+    let status = status(&pod, &state, &serde_json::from_value(theirs("True")).unwrap(), 30);
     assert_eq!(condition(&status, "Ready").0, "True");
     assert_eq!(condition(&status, "example.com/lb").0, "True", "others' conditions are kept");
 }
