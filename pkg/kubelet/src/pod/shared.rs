@@ -65,6 +65,13 @@ impl Owners {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), uid.to_owned());
     }
 
+    /// Exactly these belong to the pod.
+    pub(crate) fn set<'a>(&self, ids: impl Iterator<Item = &'a String>, uid: &str) {
+        let mut owners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        owners.retain(|_, owner| owner != uid);
+        owners.extend(ids.map(|id| (id.clone(), uid.to_owned())));
+    }
+
     pub(crate) fn of(&self, id: &str) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }

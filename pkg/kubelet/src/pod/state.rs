@@ -137,6 +137,8 @@ pub(crate) struct State {
     pub(crate) stopped: BTreeSet<String>,
     /// An operation was given up: only the runtime knows what it has done.
     pub(crate) stale: bool,
+    /// Something was seen while a look at the whole pod was under way, whose answer may be older.
+    pub(crate) overtaken: bool,
     pub(crate) stop: Option<Stop>,
     pub(crate) torn_down: bool,
     /// The API has the current status.
@@ -182,9 +184,80 @@ impl State {
         self.health.get(id).copied().unwrap_or_default()
     }
 
+    /// Takes what was seen of a container; an end that is known already is not undone by an older look.
+    pub(crate) fn see(&mut self, instance: Instance) {
+        match self.instance_mut(&instance.id) {
+            Some(known) if known.stage == Stage::Exited => return,
+            Some(known) => *known = instance,
+            None => self.instances.push(instance),
+        }
+        self.overtaken = self.busy(&Op::Refresh);
+        self.sort();
+    }
+
+    /// Takes a sandbox that has just been made.
+    pub(crate) fn made(&mut self, sandbox: Sandbox) {
+        self.sandboxes.push(sandbox);
+        self.overtaken = self.busy(&Op::Refresh);
+        self.sort();
+    }
+
+    /// Takes the answer to a look at the whole pod, and forgets what concerned containers and sandboxes that are no more.
+    /// An answer that may not know the newest ones is no answer: the pod stays stale.
+    pub(crate) fn refresh(&mut self, sandboxes: Vec<Sandbox>, instances: Vec<Instance>) {
+        if std::mem::take(&mut self.overtaken) {
+            self.stale = true;
+            return;
+        }
+        (self.stale, self.sandboxes, self.instances) = (false, sandboxes, instances);
+        let (sandboxes, instances) = (&mut self.sandboxes, &self.instances);
+        self.dead.retain(|id| sandboxes.iter().any(|sandbox| sandbox.id == *id));
+        self.stopped.retain(|id| sandboxes.iter().any(|sandbox| sandbox.id == *id));
+        self.health.retain(|id, _| instances.iter().any(|instance| instance.id == *id));
+        self.kills.retain(|id, _| instances.iter().any(|instance| instance.id == *id));
+        for sandbox in sandboxes {
+            sandbox.ready &= !self.dead.contains(&sandbox.id) && !self.stopped.contains(&sandbox.id);
+        }
+        self.sort();
+    }
+
     /// Puts what the runtime has told in order.
     pub(crate) fn sort(&mut self) {
         self.sandboxes.sort_by_key(|sandbox| Reverse((sandbox.attempt, sandbox.created_at)));
         self.instances.sort_by_key(|instance| Reverse((instance.created_at, instance.restarts)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::examples::{ended, instance, plain, ready, with};
+
+    #[test]
+    fn an_older_look_does_not_hide_what_was_seen_since_it_began() {
+        let pod = plain("Always");
+        let (old, new) = (ended(&pod, "a", 1, 1), instance(&pod, "a", Stage::Running, 5));
+        let mut state = with([old.clone()]);
+        state.stale = true;
+        state.busy.insert(Op::Refresh);
+        state.see(new.clone());
+        state.busy.remove(&Op::Refresh);
+        state.refresh(ready().sandboxes, vec![old.clone()]);
+        assert_eq!(state.latest("a"), Some(&new), "it would be started twice");
+        assert!(state.stale, "and is looked at again");
+        state.refresh(ready().sandboxes, vec![old, new]);
+        assert!(!state.stale && state.instances.len() == 2);
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten() {
+        let mut state = with([ended(&plain("Always"), "a", 1, 1)]);
+        state.health.insert("a-1".into(), Health::default());
+        state.kills.insert("a-1".into(), Timestamp::UNIX_EPOCH);
+        state.stopped.extend(["s".to_owned(), "former".to_owned()]);
+        state.refresh(ready().sandboxes, Vec::new());
+        assert!(state.health.is_empty() && state.kills.is_empty());
+        assert_eq!(state.stopped, ["s".to_owned()].into());
+        assert!(state.sandbox().is_none(), "one that was stopped is not ready, whatever the runtime's books say");
     }
 }

@@ -22,7 +22,7 @@ use crate::pod::probes::Probes;
 use crate::pod::publish::{Patched, Publisher, patch};
 use crate::pod::shared::Shared;
 use crate::pod::spec::PodExt as _;
-use crate::pod::state::{Cause, Failure, Instance, Op, Sandbox, Stage, State, Stop, Volumes};
+use crate::pod::state::{Cause, Failure, Instance, Op, Sandbox, State, Stop, Volumes};
 use crate::pod::status::{self, Inputs};
 use crate::pod::work::observe;
 use crate::pod::work::volumes::Sources;
@@ -163,7 +163,10 @@ impl Actor {
         if self.state.stop.is_none() {
             self.probes.follow(&self.shared, &self.pod, &self.state, &self.report, &self.events.0);
         }
-        self.publish(now);
+        if self.publish(now) {
+            // The last status is in the API: what waited for that goes on at once.
+            return self.advance();
+        }
         let due = self.tokens.due().filter(|_| self.state.stop.is_none());
         if due.is_some_and(|due| due <= now) {
             self.update_volumes();
@@ -244,7 +247,7 @@ impl Actor {
 
     fn notice(&mut self, event: Event) {
         match event {
-            Event::Seen(instance) => self.see(*instance),
+            Event::Seen(instance) => self.state.see(*instance),
             Event::Verdict(verdict) => self.probes.judge(verdict, &mut self.state),
             Event::Sources => {
                 self.state.retries.remove(&Op::Volumes);
@@ -258,16 +261,6 @@ impl Actor {
                 }
             }
         }
-    }
-
-    /// Takes what was seen of a container; an end that is known already is not undone by an older look.
-    fn see(&mut self, instance: Instance) {
-        match self.state.instance_mut(&instance.id) {
-            Some(known) if known.stage == Stage::Exited => {}
-            Some(known) => *known = instance,
-            None => self.state.instances.push(instance),
-        }
-        self.state.sort();
     }
 
     /// Follows what the pod refers to, and is told of changes.
@@ -296,10 +289,10 @@ impl Actor {
     }
 
     /// Sends the status if it differs from what the API shows. One patch at a time: what changes meanwhile goes with the
-    /// next one.
-    fn publish(&mut self, now: Timestamp) {
+    /// next one. Whether the API has just come to show the current one.
+    fn publish(&mut self, now: Timestamp) -> bool {
         if self.state.gone {
-            return;
+            return false;
         }
         let inputs = Inputs {
             pod: &self.pod,
@@ -312,16 +305,11 @@ impl Actor {
         let status = status::build(&inputs);
         let before = self.state.reported;
         self.state.reported = self.publisher.settled(&status);
-        if self.state.reported && !before {
-            // The last status is in the API: what waited for that goes on at once.
-            for step in plan(&self.pod, &self.state, now).steps {
-                self.carry_out(step, now);
-            }
-        }
         if self.publisher.start(&status, now) {
             let (client, pod) = (self.shared.client.clone(), self.pod.clone());
-            let before = self.publisher.shown().clone();
-            self.work.spawn(async move { (None, Done::Patched(patch(client, &pod, &before, status).await)) });
+            let shown = self.publisher.shown().clone();
+            self.work.spawn(async move { (None, Done::Patched(patch(client, &pod, &shown, status).await)) });
         }
+        self.state.reported && !before
     }
 }

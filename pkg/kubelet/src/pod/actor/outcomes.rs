@@ -42,8 +42,7 @@ impl Actor {
             },
             Done::Sandbox(Ok(sandbox)) => {
                 self.state.retries.remove(&Op::Sandbox);
-                self.state.sandboxes.push(sandbox);
-                self.state.sort();
+                self.state.made(sandbox);
             }
             Done::Sandbox(Err(message)) => {
                 self.report.warning("FailedCreatePodSandBox", &message);
@@ -63,11 +62,11 @@ impl Actor {
                 let op = op.unwrap_or(Op::Refresh);
                 self.settle(op, outcome);
                 match seen {
-                    Some(instance) => self.see(instance),
+                    Some(instance) => self.state.see(instance),
                     None => self.state.stale = true,
                 }
             }
-            Done::Ended(Ok(instance)) => self.see(instance),
+            Done::Ended(Ok(instance)) => self.state.see(instance),
             Done::Ended(Err(_)) => self.state.stale = true,
             Done::TornDown(outcome) => self.state.torn_down = self.settle(Op::Teardown, outcome).is_some(),
             Done::Deleted(outcome) => self.state.deleted = self.settle(Op::Delete, outcome).is_some(),
@@ -112,16 +111,13 @@ impl Actor {
     }
 
     fn refreshed(&mut self, sandboxes: Vec<Sandbox>, instances: Vec<Instance>) {
-        self.state.stale = false;
-        for id in sandboxes.iter().map(|sandbox| &sandbox.id).chain(instances.iter().map(|instance| &instance.id)) {
-            self.shared.owners.add(id, self.pod.uid());
+        let ids = sandboxes.iter().map(|sandbox| &sandbox.id).chain(instances.iter().map(|instance| &instance.id));
+        if self.state.any_busy(|op| matches!(op, Op::Start(_) | Op::Sandbox)) {
+            ids.for_each(|id| self.shared.owners.add(id, self.pod.uid()));
+        } else {
+            self.shared.owners.set(ids, self.pod.uid());
         }
-        self.state.sandboxes = sandboxes;
-        for sandbox in &mut self.state.sandboxes {
-            sandbox.ready &= !self.state.dead.contains(&sandbox.id) && !self.state.stopped.contains(&sandbox.id);
-        }
-        self.state.instances = instances;
-        self.state.sort();
+        self.state.refresh(sandboxes, instances);
     }
 }
 
