@@ -137,23 +137,39 @@ impl State {
         let mut page = Page { items: Vec::new(), more: false, count: 0, revision };
         let mut from = range.start.clone();
         loop {
-            let slots = self.index.scan(&from, &range.end, STEP).map_err(|error| self.index_failed(&error))?;
-            let last = slots.len() < STEP;
-            for (key, slot) in &slots {
-                let wanted = range.limit == 0 || page.items.len() < range.limit;
-                if wanted {
-                    page.items.extend(self.settle(key, *slot, revision)?);
-                    page.count = page.items.len();
-                } else if slot.revision <= revision && !slot.deleted || self.settle(key, *slot, revision)?.is_some() {
-                    page.count += 1;
-                    page.more = true;
+            let wanted = if range.limit == 0 { STEP } else { range.limit - page.items.len() };
+            let step = if wanted == 0 { STEP } else { wanted.min(STEP) };
+            let slots = self.index.scan(&from, &range.end, step).map_err(|error| self.index_failed(&error))?;
+            if wanted > 0 {
+                self.settle_all(&slots, revision, &mut page.items)?;
+                page.count = page.items.len();
+            } else {
+                for (key, slot) in &slots {
+                    if is_direct(slot, revision) || self.settle(key, *slot, revision)?.is_some() {
+                        page.count += 1;
+                        page.more = true;
+                    }
                 }
             }
             match slots.last() {
-                Some((key, _)) if !last => from = [key.as_ref(), &[0]].concat().into(),
+                Some((key, _)) if slots.len() == step => from = [key.as_ref(), &[0]].concat().into(),
                 _ => return Ok(page),
             }
         }
+    }
+
+    /// The values of these keys at a revision, those that exist. What was not overwritten since is read together.
+    fn settle_all(&self, slots: &[(Bytes, Slot)], at: Revision, values: &mut Vec<KeyValue>) -> Result<(), Error> {
+        let direct = slots.iter().filter(|(_, slot)| is_direct(slot, at)).map(|(_, slot)| slot.place);
+        let mut records = self.log.read_all(direct)?.into_iter();
+        for (key, slot) in slots {
+            let record = if is_direct(slot, at) { records.next().flatten() } else { None };
+            match record {
+                Some(record) => values.push(key_value(record)),
+                None => values.extend(self.settle(key, *slot, at)?),
+            }
+        }
+        Ok(())
     }
 
     fn settle(&self, key: &Bytes, slot: Slot, at: Revision) -> Result<Option<KeyValue>, Error> {
@@ -197,6 +213,11 @@ impl State {
             full: self.full.load(Ordering::Relaxed),
         }
     }
+}
+
+/// Whether the newest record of a key is what was true at a revision, and a value.
+fn is_direct(slot: &Slot, at: Revision) -> bool {
+    slot.revision <= at && !slot.deleted
 }
 
 /// A record as readers see it.

@@ -156,12 +156,13 @@ impl Index {
             let active: Vec<_> = active.map(|(key, slot)| (Bytes::copy_from_slice(key), *slot)).collect();
             (active, Arc::clone(&recent.frozen))
         };
-        let mut merged: BTreeMap<Bytes, Slot> = self.sorted.range(bounds, limit)?.into_iter().collect();
+        let sorted = self.sorted.range(bounds, limit)?;
         let frozen = frozen.range::<[u8], _>(bounds).take(limit);
-        merged.extend(frozen.map(|(key, slot)| (Bytes::copy_from_slice(key), *slot)));
-        merged.extend(active);
+        let frozen = frozen.map(|(key, slot)| (Bytes::copy_from_slice(key), *slot)).collect();
         // Each layer gave its first `limit` keys, so the first `limit` of all of them are complete.
-        Ok(merged.into_iter().take(limit).collect())
+        let mut all = overlaid(overlaid(sorted, frozen), active);
+        all.truncate(limit);
+        Ok(all)
     }
 
     /// Enters new records.
@@ -219,4 +220,20 @@ impl Index {
             tracing::error!(%error, "cannot mark the index as damaged; remove its directory before the next start");
         }
     }
+}
+
+/// Two layers in the order of their keys; of a key in both, what the upper one says.
+fn overlaid(lower: Vec<(Bytes, Slot)>, upper: Vec<(Bytes, Slot)>) -> Vec<(Bytes, Slot)> {
+    if lower.is_empty() {
+        return upper;
+    }
+    let mut all = Vec::with_capacity(lower.len() + upper.len());
+    let mut lower = lower.into_iter().peekable();
+    for (key, slot) in upper {
+        all.extend(std::iter::from_fn(|| lower.next_if(|(below, _)| *below < key)));
+        let _hidden = lower.next_if(|(below, _)| *below == key);
+        all.push((key, slot));
+    }
+    all.extend(lower);
+    all
 }

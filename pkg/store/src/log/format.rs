@@ -63,6 +63,20 @@ pub(crate) struct Place {
     pub(crate) length: u32,
 }
 
+impl Place {
+    /// Where the record ends.
+    pub(crate) fn end(&self) -> Position {
+        self.position.plus(self.length)
+    }
+
+    /// Whether another record follows so closely that reading what is between them costs less than reading twice.
+    pub(crate) fn is_near(&self, next: &Self) -> bool {
+        const NEAR: u32 = 4096;
+        let (end, next) = (self.end(), next.position);
+        end.segment == next.segment && next.offset.saturating_sub(end.offset) <= NEAR
+    }
+}
+
 /// The start of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {

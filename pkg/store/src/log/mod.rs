@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::log::disk::{Disk, DiskFile, read_up_to};
-use crate::log::format::{Place, Position, Record, SegmentHeader, own_record};
+use crate::log::format::{Place, Position, Record, SegmentHeader, decode_record, own_record};
 use crate::log::scan::Scan;
 use crate::model::Revision;
 
@@ -38,8 +38,42 @@ impl Segment {
         name.strip_suffix(".log").filter(|digits| digits.len() == 8)?.parse().ok()
     }
 
+    /// Fills `bytes` from this offset.
+    fn read(&self, bytes: &mut [u8], offset: u32) -> Result<(), Error> {
+        let read = read_up_to(self.file.as_ref(), bytes, offset.into());
+        if read.map_err(|error| self.damaged(offset, error))? < bytes.len() {
+            return Err(self.damaged(offset, "the file ends within a record"));
+        }
+        Ok(())
+    }
+
     fn damaged(&self, offset: u32, what: impl ToString) -> Error {
         Error::Damaged { file: Self::name(self.header.number), offset: offset.into(), what: what.to_string() }
+    }
+}
+
+/// How much is read at once, unless a single record is larger.
+const WINDOW: u32 = 256 << 10;
+
+/// A part of a segment.
+#[derive(Debug, Default)]
+struct Window {
+    range: std::ops::Range<u32>,
+    buffer: Vec<u8>,
+}
+
+impl Window {
+    /// The bytes of a place, reading from there on, up to `end` at most, when they are not in the window.
+    fn bytes(&mut self, segment: &Segment, place: Place, end: u32) -> Result<&[u8], Error> {
+        let start = place.position.offset;
+        if place.end().offset > self.range.end {
+            let length = end.saturating_sub(start).min(WINDOW).max(place.length);
+            self.buffer.resize(length as usize, 0);
+            segment.read(&mut self.buffer, start)?;
+            self.range = start..start.saturating_add(length);
+        }
+        let from = start.saturating_sub(self.range.start) as usize;
+        Ok(self.buffer.get(from..from + place.length as usize).unwrap_or_default())
     }
 }
 
@@ -75,13 +109,33 @@ impl Log {
     /// The record at a place; `None` when its segment has been removed.
     pub(crate) fn read(&self, place: Place) -> Result<Option<Record>, Error> {
         let Some(segment) = self.segment(place.position.segment) else { return Ok(None) };
-        let offset = place.position.offset;
         let mut bytes = vec![0; place.length as usize];
-        let read = read_up_to(segment.file.as_ref(), &mut bytes, offset.into());
-        if read.map_err(|error| segment.damaged(offset, error))? < bytes.len() {
-            return Err(segment.damaged(offset, "the file ends within a record"));
+        segment.read(&mut bytes, place.position.offset)?;
+        let record = own_record(Bytes::from(bytes), place.position);
+        record.map(Some).map_err(|what| segment.damaged(place.position.offset, what))
+    }
+
+    /// The records at these places, in the order given; `None` as of [`Log::read`]. Each owns just its bytes, and what
+    /// lies close together in the log is read at once.
+    pub(crate) fn read_all(&self, places: impl Iterator<Item = Place>) -> Result<Vec<Option<Record>>, Error> {
+        let mut wanted: Vec<(usize, Place)> = places.enumerate().collect();
+        let mut found = vec![None; wanted.len()];
+        wanted.sort_unstable_by_key(|(_, place)| place.position);
+        let mut window = Window::default();
+        for run in wanted.chunk_by(|(_, one), (_, next)| one.is_near(next)) {
+            let (Some((_, first)), Some((_, last))) = (run.first(), run.last()) else { continue };
+            let Some(segment) = self.segment(first.position.segment) else { continue };
+            for (index, place) in run {
+                let bytes = window.bytes(&segment, *place, last.end().offset)?;
+                let record = decode_record(bytes, place.position);
+                let record = record.map_err(|what| segment.damaged(place.position.offset, what))?;
+                if let Some(slot) = found.get_mut(*index) {
+                    *slot = Some(record.copied());
+                }
+            }
+            window.range = 0..0;
         }
-        own_record(Bytes::from(bytes), place.position).map(Some).map_err(|what| segment.damaged(offset, what))
+        Ok(found)
     }
 
     /// Starts to read at a position.
