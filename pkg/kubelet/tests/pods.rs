@@ -358,6 +358,36 @@ fn pods_end_fail_wait_and_recover() {
         })
         .await;
 
+        // A part of a volume is what it was when its container started, and what it is when the container starts again.
+        let mount = json!([{"name": "v", "mountPath": "/file", "subPath": "index.html"}]);
+        let part = pod(
+            &api,
+            "part",
+            json!({"containers": [{"name": "a", "command": ["sleep", "1000"], "volumeMounts": mount}],
+            "volumes": [{"name": "v", "configMap": {"name": "page"}}]}),
+        );
+        api.wait_for_condition("pods", "part", "Ready").await;
+        assert_eq!(exec(&cri, &api, "part", "cat /file").await, "hello");
+        api.apply("configmaps", "default", "page", json!({"metadata": {}, "data": {"index.html": "changed"}}));
+        let volume =
+            format!("data/pods/{}/volumes/kubernetes.io~configmap/v", part["metadata"]["uid"].as_str().unwrap());
+        let file = node.directory.join(volume).join("index.html");
+        let changed = async {
+            while std::fs::read_to_string(&file).unwrap() != "changed" {
+                tokio::task::yield_now().await
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), changed).await.expect("the ConfigMap's change arrives");
+        assert_eq!(exec(&cri, &api, "part", "cat /file").await, "hello");
+        let running = cri.list_containers(&[("io.kubernetes.pod.name", "part")]).await.unwrap().remove(0).id;
+        cri.stop_container(&running, Duration::ZERO).await.unwrap();
+        api.wait("pods", "default", "part", "started again", |pod| {
+            let status = pod.map(|pod| &pod["status"]["containerStatuses"][0]);
+            status.is_some_and(|one| one["restartCount"].as_u64() >= Some(1) && one["ready"] == true)
+        })
+        .await;
+        assert_eq!(exec(&cri, &api, "part", "cat /file").await, "changed");
+
         kubelet.end().await;
         api.remove("pods", "default", "host");
         let kubelet = start(&api, &node);

@@ -7,6 +7,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path};
 
 use nix::errno::Errno;
@@ -15,17 +16,23 @@ use nix::sys::stat::{Mode, mkdirat};
 
 use super::mounts;
 
-/// Binds `path` of the volume at `root` to `target`; a missing directory is made.
+/// Binds `path` of the volume at `root` to `target`; a missing directory is made. What is bound there from an earlier start
+/// of the container is replaced, unless it is the same: files that come from the API are new ones after every change.
 ///
 /// # Errors
 /// When the path leaves the volume, or the kernel refuses.
 pub(crate) fn bind(root: &Path, path: &str, target: &Path) -> io::Result<()> {
-    if mounts::is_mount_point(target)? {
-        return Ok(());
-    }
     let source = open(root, path)?;
     let descriptor = format!("/proc/self/fd/{}", source.as_raw_fd());
-    let directory = std::fs::metadata(&descriptor)?.is_dir();
+    let wanted = std::fs::metadata(&descriptor)?;
+    if mounts::is_mount_point(target)? {
+        let bound = std::fs::metadata(target)?;
+        if (bound.dev(), bound.ino()) == (wanted.dev(), wanted.ino()) {
+            return Ok(());
+        }
+        mounts::unmount_below(target)?;
+    }
+    let directory = wanted.is_dir();
     if let Some(parent) = target.parent() {
         std::fs::create_dir_all(parent)?;
     }
@@ -46,7 +53,7 @@ fn open(root: &Path, path: &str) -> io::Result<OwnedFd> {
         Err(Errno::ENOENT) => {}
         Err(error) => return Err(refused(path, error)),
     }
-    let mode = Mode::from_bits_truncate(std::os::unix::fs::MetadataExt::mode(&root.metadata()?) & 0o777);
+    let mode = Mode::from_bits_truncate(root.metadata()?.mode() & 0o777);
     let mut here = openat2(&root, ".", how()).map_err(|error| refused(path, error))?;
     for component in Path::new(path).components() {
         let name: &OsStr = match component {
