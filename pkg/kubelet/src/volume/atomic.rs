@@ -26,7 +26,8 @@ pub(crate) fn write(directory: &Path, payload: &Payload, group: Option<i64>) -> 
     if let Some(current) = &current
         && same(&directory.join(current), payload)?
     {
-        return Ok(());
+        // A kubelet that died between the two renames has left links to be made.
+        return show(directory, payload);
     }
     let name = format!("..{}", Timestamp::now().strftime("%Y_%m_%d_%H_%M_%S.%9f"));
     let fresh = directory.join(&name);
@@ -176,6 +177,9 @@ mod tests {
 
         write(root, &payload(&[("a", "1", 0o644), ("d/b", "2", 0o400)]), None).unwrap();
         assert_eq!(std::fs::read_link(root.join(DATA)).unwrap(), state, "nothing has changed");
+        std::fs::remove_file(root.join("a")).unwrap();
+        write(root, &payload(&[("a", "1", 0o644), ("d/b", "2", 0o400)]), None).unwrap();
+        assert_eq!(std::fs::read_to_string(root.join("a")).unwrap(), "1", "what an interrupted write has left out");
 
         write(root, &payload(&[("a", "3", 0o644)]), None).unwrap();
         assert_eq!(std::fs::read_to_string(root.join("a")).unwrap(), "3");
