@@ -69,17 +69,20 @@ pub(crate) fn set_up(place: &Place<'_>, volume: &Volume, payload: Option<Payload
 }
 
 fn empty_dir(path: &Path, source: &EmptyDirVolumeSource, group: Option<i64>) -> io::Result<()> {
-    let fresh = !path.exists();
-    match source.medium.as_deref().unwrap_or_default() {
-        "" => std::fs::create_dir_all(path)?,
+    let fresh = match source.medium.as_deref().unwrap_or_default() {
+        "" => {
+            let fresh = !path.exists();
+            std::fs::create_dir_all(path)?;
+            fresh
+        }
         "Memory" => {
             let limit =
                 source.size_limit.as_ref().and_then(|limit| limit.0.parse::<knarr_api::quantity::Quantity>().ok());
             let size = limit.map_or_else(String::new, |limit| format!("size={},", limit.value()));
-            mounts::tmpfs(path, &format!("{size}mode=777"))?;
+            mounts::tmpfs(path, &format!("{size}mode=777"))?
         }
         medium => return Err(io::Error::other(format!("storage medium {medium} is not supported"))),
-    }
+    };
     if fresh {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = if group.is_some() { 0o2777 } else { 0o777 };

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-/// Mounts a tmpfs at `path` unless one is there.
-pub(crate) fn tmpfs(path: &Path, options: &str) -> io::Result<()> {
+/// Mounts a tmpfs at `path` unless one is there; whether it is new.
+pub(crate) fn tmpfs(path: &Path, options: &str) -> io::Result<bool> {
     std::fs::create_dir_all(path)?;
     if is_mount_point(path)? {
-        return Ok(());
+        return Ok(false);
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    Ok(mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options))?)
+    mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options))?;
+    Ok(true)
 }
 
 /// Binds what `source` names to `target`, which exists.
@@ -21,24 +22,29 @@ pub(crate) fn bind(source: &Path, target: &Path) -> io::Result<()> {
     Ok(mount(Some(source), target, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)?)
 }
 
-/// Whether something is mounted exactly here: another device than the parent's, or an entry in the mount table.
+/// Whether something is mounted exactly here.
 pub(crate) fn is_mount_point(path: &Path) -> io::Result<bool> {
-    Ok(below(&std::fs::read_to_string("/proc/self/mountinfo")?, path).iter().any(|mount| mount == path))
+    Ok(below(&table()?, path).iter().any(|mount| mount == path))
 }
 
 /// Unmounts everything at and below `directory`, the innermost first.
 pub(crate) fn unmount_below(directory: &Path) -> io::Result<()> {
-    let mounted = below(&std::fs::read_to_string("/proc/self/mountinfo")?, directory);
+    let mounted = below(&table()?, directory);
     for mount in mounted.iter().rev() {
         umount2(mount, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).map_err(|error| {
             io::Error::new(io::Error::from(error).kind(), format!("unmount {}: {error}", mount.display()))
         })?;
     }
-    let left = below(&std::fs::read_to_string("/proc/self/mountinfo")?, directory);
+    let left = below(&table()?, directory);
     match left.first() {
         Some(mount) => Err(io::Error::other(format!("{} is still mounted", mount.display()))),
         None => Ok(()),
     }
+}
+
+/// The mount table. Somebody else's mount point may be no UTF-8; ours are.
+fn table() -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&std::fs::read("/proc/self/mountinfo")?).into_owned())
 }
 
 /// The mount points at and below a directory, in the order in which they were mounted.
