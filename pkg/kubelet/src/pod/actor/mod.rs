@@ -24,8 +24,8 @@ use crate::pod::shared::Shared;
 use crate::pod::spec::PodExt as _;
 use crate::pod::state::{Cause, Failure, Instance, Op, Sandbox, State, Stop, Volumes};
 use crate::pod::status::{self, Inputs};
-use crate::pod::work::observe;
 use crate::pod::work::volumes::Sources;
+use crate::pod::work::{Turn, observe};
 use crate::probe::Verdict;
 use crate::volume::token::Tokens;
 use crate::volume::{Failed, Mounted};
@@ -84,6 +84,7 @@ pub(crate) struct Actor {
     sources: Sources,
     watcher: Option<AbortOnDropHandle<()>>,
     mounted: Mounted,
+    turn: Turn,
     tokens: Tokens,
     probes: Probes,
     publisher: Publisher,
@@ -115,6 +116,7 @@ impl Actor {
             sources: Sources::default(),
             watcher: None,
             mounted: Mounted::new(),
+            turn: Turn::default(),
             tokens: Tokens::default(),
             probes,
             publisher,

@@ -23,9 +23,9 @@ impl Actor {
                 .work
                 .spawn(async move { (done, Done::Refreshed(observe::pod(shared.runtime.as_ref(), pod.uid()).await)) }),
             Step::MountVolumes => {
-                let (sources, tokens) = (self.sources.clone(), self.tokens.clone());
+                let (sources, tokens, turn) = (self.sources.clone(), self.tokens.clone(), self.turn.clone());
                 self.work.spawn(async move {
-                    (done, Done::Volumes(Box::new(volumes::set_up(&shared, &pod, &sources, tokens).await)))
+                    (done, Done::Volumes(Box::new(volumes::set_up(&shared, &pod, &sources, tokens, &turn).await)))
                 })
             }
             Step::CreateSandbox { attempt } => {
@@ -58,7 +58,9 @@ impl Actor {
                 })
             }
             Step::Teardown => {
-                self.work.spawn(async move { (done, Done::TornDown(finish::tear_down(&shared, pod.uid()).await)) })
+                let turn = self.turn.clone();
+                self.work
+                    .spawn(async move { (done, Done::TornDown(finish::tear_down(&shared, pod.uid(), &turn).await)) })
             }
             Step::Delete => self.work.spawn(async move { (done, Done::Deleted(finish::delete(&shared, &pod).await)) }),
             Step::Remove => self.work.spawn(async move { (done, Done::Removed(finish::remove(&shared, &pod).await)) }),
@@ -86,6 +88,7 @@ impl Actor {
             restarts,
             sandbox,
             mounted: self.mounted.clone(),
+            turn: self.turn.clone(),
             sources: self.sources.clone(),
             target,
             report: self.report.container(&self.pod, name),

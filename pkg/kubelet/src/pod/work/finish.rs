@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 
-use super::observe;
+use super::{Turn, in_turn, observe};
 use crate::cri::Error;
 use crate::pod::names;
 use crate::pod::shared::Shared;
@@ -18,9 +18,9 @@ use crate::volume;
 const LEAVING: Duration = Duration::from_millis(25);
 
 /// Unmounts the volumes, removes the pod's directory and its cgroup.
-pub(in crate::pod) async fn tear_down(shared: &Shared, uid: &str) -> io::Result<()> {
+pub(in crate::pod) async fn tear_down(shared: &Shared, uid: &str, turn: &Turn) -> io::Result<()> {
     let (pods, owned) = (shared.pods.clone(), uid.to_owned());
-    tokio::task::spawn_blocking(move || volume::tear_down(&pods, &owned)).await.map_err(io::Error::other)??;
+    in_turn(turn, move || volume::tear_down(&pods, &owned)).await.map_err(io::Error::other)??;
     // The last processes may take a moment to leave their cgroup.
     for _ in 0..40 {
         match shared.cgroups.remove_pod(uid).await {

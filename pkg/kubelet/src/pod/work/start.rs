@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::sync::mpsc;
 
 use super::volumes::Sources;
-use super::{kill, mounts, observe, sandbox};
+use super::{Turn, in_turn, kill, mounts, observe, sandbox};
 use crate::image::pull::{Absent, Present};
 use crate::pod::Report;
 use crate::pod::actor::Event;
@@ -30,6 +30,7 @@ pub(in crate::pod) struct Start {
     pub(in crate::pod) restarts: u32,
     pub(in crate::pod) sandbox: Sandbox,
     pub(in crate::pod) mounted: Mounted,
+    pub(in crate::pod) turn: Turn,
     pub(in crate::pod) sources: Sources,
     /// The container that an ephemeral one looks into.
     pub(in crate::pod) target: Option<String>,
@@ -102,7 +103,7 @@ impl Start {
             let work = move || {
                 mounts::prepare(&shared, &pod, &container, restarts, &mounted, &environment, &addresses.pod_ips)
             };
-            tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())??
+            in_turn(&self.turn, work).await.map_err(|error| error.to_string())??
         };
         let made = Mounts {
             mounts,

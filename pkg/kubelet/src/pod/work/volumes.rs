@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Volume};
 
+use super::{Turn, in_turn};
 use crate::objects::References;
 use crate::pod::shared::Shared;
 use crate::pod::spec::PodExt as _;
@@ -29,6 +30,7 @@ pub(in crate::pod) async fn set_up(
     pod: &Arc<Pod>,
     sources: &Sources,
     mut tokens: Tokens,
+    turn: &Turn,
 ) -> Result<(Mounted, Tokens), Failed> {
     let volumes: Vec<Volume> = pod.spec().volumes.clone().unwrap_or_default();
     let needs_api = volumes.iter().any(volume::from_api);
@@ -65,8 +67,8 @@ pub(in crate::pod) async fn set_up(
         }
         Ok(mounted)
     };
-    let mounted = tokio::task::spawn_blocking(work).await;
-    mounted
+    in_turn(turn, work)
+        .await
         .map_err(|error| Failed { volume: String::new(), cause: error.to_string() })?
         .map(|mounted| (mounted, tokens))
 }
