@@ -156,6 +156,7 @@ impl Kubelet {
                 runtime,
                 Importer::new(channel.clone(), config.data.clone()),
                 config.data.clone(),
+                config.logs(),
                 drain.clone(),
             )),
         );

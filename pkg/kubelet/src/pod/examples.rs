@@ -51,7 +51,6 @@ pub(crate) fn instance(pod: &Pod, name: &str, stage: Stage, created: i64) -> Ins
         image_id: "sha256:1".into(),
         user: None,
         stop_signal: None,
-        log: String::new(),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::cri::api;
 pub(crate) const POD_NAME: &str = "io.kubernetes.pod.name";
 pub(crate) const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
 pub(crate) const POD_UID: &str = "io.kubernetes.pod.uid";
-const CONTAINER_NAME: &str = "io.kubernetes.container.name";
+pub(crate) const CONTAINER_NAME: &str = "io.kubernetes.container.name";
 const HASH: &str = "io.kubernetes.container.hash";
 const RESTARTS: &str = "io.kubernetes.container.restartCount";
 const MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
@@ -67,7 +67,19 @@ pub(crate) fn grace(annotations: &HashMap<String, String>) -> Option<i64> {
 
 /// The pod's log directory below `logs`: `NAMESPACE_NAME_UID`.
 pub(crate) fn pod_logs(logs: &Path, pod: &Pod) -> PathBuf {
-    logs.join(format!("{}_{}_{}", pod.namespace(), pod.name(), pod.uid()))
+    logs_of(logs, pod.namespace(), pod.name(), pod.uid())
+}
+
+fn logs_of(logs: &Path, namespace: &str, name: &str, uid: &str) -> PathBuf {
+    logs.join(format!("{namespace}_{name}_{uid}"))
+}
+
+/// Where a container logs to, by what its list entry tells; `None` for one that is not ours.
+pub(crate) fn container_log(logs: &Path, container: &api::Container) -> Option<PathBuf> {
+    let label = |key: &str| container.labels.get(key).map(String::as_str);
+    let pod = logs_of(logs, label(POD_NAMESPACE)?, label(POD_NAME)?, label(POD_UID)?);
+    let restarts = container.annotations.get(RESTARTS)?.parse().ok()?;
+    Some(pod.join(log_path(label(CONTAINER_NAME)?, restarts)))
 }
 
 /// A container's log, relative to the pod's log directory.
@@ -123,7 +135,6 @@ pub(crate) fn instance(status: &api::ContainerStatus, sandbox: &str) -> Instance
         image_id: status.image_ref.clone(),
         user: user.map(|user| (user.uid, user.gid, user.supplemental_groups.clone())),
         stop_signal: (signal != api::Signal::RuntimeDefault).then(|| signal.as_str_name().to_owned()),
-        log: status.log_path.clone(),
     }
 }
 
@@ -196,6 +207,22 @@ mod tests {
         other.image = Some("x:2".into());
         assert_ne!(hash(&one), hash(&other));
         assert_eq!(hash(&one), "52448b2e788406a5", "a new version of knarr must not restart containers");
+    }
+
+    #[test]
+    fn a_listed_container_logs_to_where_it_was_told_to() {
+        let pod = crate::pod::examples::plain("Always");
+        let container = &pod.spec().containers[0];
+        let mut listed = api::Container {
+            labels: container_labels(&pod, container),
+            annotations: container_annotations(&pod, container, 3),
+            ..Default::default()
+        };
+        let logs = Path::new("/logs");
+        let told = pod_logs(logs, &pod).join(log_path("a", 3));
+        assert_eq!(container_log(logs, &listed), Some(told));
+        listed.labels.clear();
+        assert_eq!(container_log(logs, &listed), None);
     }
 
     #[test]

@@ -47,7 +47,6 @@ pub(crate) struct Instance {
     pub(crate) image_id: String,
     pub(crate) user: Option<(i64, i64, Vec<i64>)>,
     pub(crate) stop_signal: Option<String>,
-    pub(crate) log: String,
 }
 
 /// What the probes of a running container have found.

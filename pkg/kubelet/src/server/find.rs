@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use super::Refusal;
 use crate::cri::{Runtime, api};
-
-/// Labels that every container of ours carries (`k8s.io/kubernetes/pkg/kubelet/types/labels.go`).
-const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
-const POD_NAME: &str = "io.kubernetes.pod.name";
-const CONTAINER_NAME: &str = "io.kubernetes.container.name";
+use crate::pod::names::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE};
 
 /// The containers of that name, the newest first; more than one after restarts.
 pub(super) async fn containers(

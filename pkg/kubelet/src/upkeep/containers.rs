@@ -1,9 +1,12 @@
-//! Dead containers: the newest of each name is kept for its logs and its status, and the one that runs.
+//! Dead containers: the newest of each name is kept for its logs and its status, and the one that runs. The others go
+//! together with their logs.
 //! <https://kubernetes.io/docs/concepts/architecture/garbage-collection/#container-garbage-collection>
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use crate::cri::{Error, Runtime, api};
+use crate::pod::names;
 
 /// Upstream's `--maximum-dead-containers-per-container`.
 const KEPT: usize = 1;
@@ -14,12 +17,15 @@ const YOUNG: i64 = 60_000_000_000;
 ///
 /// # Errors
 /// When the runtime does not answer.
-pub(super) async fn collect(runtime: &dyn Runtime) -> Result<(), Error> {
+pub(super) async fn collect(runtime: &dyn Runtime, logs: &Path) -> Result<(), Error> {
     let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
     for container in surplus(runtime.list_containers(&[]).await?, now) {
         match runtime.remove_container(&container.id).await {
             Err(error) if !error.not_found() => return Err(error),
             _ => {}
+        }
+        if let Some(log) = names::container_log(logs, &container) {
+            super::logs::remove(&log);
         }
     }
     let (sandboxes, containers) = tokio::try_join!(runtime.list_sandboxes(&[]), runtime.list_containers(&[]))?;
@@ -33,7 +39,7 @@ pub(super) async fn collect(runtime: &dyn Runtime) -> Result<(), Error> {
 fn spent(sandboxes: Vec<api::PodSandbox>, containers: &[api::Container]) -> Vec<api::PodSandbox> {
     let mut by_pod: HashMap<String, Vec<api::PodSandbox>> = HashMap::new();
     for sandbox in sandboxes {
-        let uid = sandbox.labels.get(crate::pod::names::POD_UID).cloned().unwrap_or_default();
+        let uid = sandbox.labels.get(names::POD_UID).cloned().unwrap_or_default();
         by_pod.entry(uid).or_default().push(sandbox);
     }
     let mut spent = Vec::new();
@@ -50,7 +56,7 @@ fn surplus(containers: Vec<api::Container>, now: i64) -> Vec<api::Container> {
     let mut by_name: HashMap<(String, String), Vec<api::Container>> = HashMap::new();
     for container in containers {
         let name = container.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default();
-        let uid = container.labels.get(crate::pod::names::POD_UID).cloned().unwrap_or_default();
+        let uid = container.labels.get(names::POD_UID).cloned().unwrap_or_default();
         if container.state() == api::ContainerState::ContainerExited {
             by_name.entry((uid, name)).or_default().push(container);
         }

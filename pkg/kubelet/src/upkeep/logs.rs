@@ -10,6 +10,7 @@ use flate2::write::GzEncoder;
 use jiff::Timestamp;
 
 use crate::cri::{Error, Runtime, api};
+use crate::pod::names;
 
 const SIZE: u64 = 10 << 20;
 /// The current file included.
@@ -19,20 +20,33 @@ const FILES: usize = 5;
 ///
 /// # Errors
 /// When the runtime does not answer.
-pub(super) async fn rotate(runtime: &dyn Runtime) -> Result<(), Error> {
+pub(super) async fn rotate(runtime: &dyn Runtime, logs: &Path) -> Result<(), Error> {
     for container in runtime.list_containers(&[]).await? {
         if container.state() != api::ContainerState::ContainerRunning {
             continue;
         }
-        let log = match runtime.container_status(&container.id).await {
-            Ok(status) => PathBuf::from(status.log_path),
-            Err(_) => continue,
-        };
+        let Some(log) = names::container_log(logs, &container) else { continue };
         if std::fs::metadata(&log).is_ok_and(|found| found.len() > SIZE) {
             one(runtime, &container.id, log).await;
         }
     }
     Ok(())
+}
+
+/// Removes the log of a container that is no more, with all that was moved aside.
+pub(super) fn remove(log: &Path) {
+    let moved = rotated(log).unwrap_or_else(|error| {
+        tracing::warn!("{}: {error}", log.display());
+        Vec::new()
+    });
+    for file in moved.iter().map(PathBuf::as_path).chain([log]) {
+        match std::fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!("remove {}: {error}", file.display());
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Moves the file aside and has the runtime begin a new one; if it will not, the file is put back.
@@ -81,7 +95,7 @@ fn compress(file: &Path) -> io::Result<()> {
 /// The files that were moved aside, the oldest first: their names begin with the log's and go on with the time.
 fn rotated(log: &Path) -> io::Result<Vec<PathBuf>> {
     let prefix = format!("{}.", log.file_name().unwrap_or_default().to_string_lossy());
-    let Some(directory) = log.parent() else { return Ok(Vec::new()) };
+    let Some(directory) = log.parent().filter(|directory| directory.exists()) else { return Ok(Vec::new()) };
     let mut files: Vec<PathBuf> = std::fs::read_dir(directory)?
         .flatten()
         .map(|entry| entry.path())
@@ -115,5 +129,11 @@ mod tests {
         ];
         assert_eq!(names, expect);
         assert_eq!(std::fs::read_to_string(&log).unwrap(), "now");
+        let next = directory.path().join("1.log");
+        std::fs::write(&next, "").unwrap();
+        remove(&log);
+        let left: Vec<PathBuf> =
+            std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(left, [next], "a container that is no more leaves no log");
     }
 }
