@@ -13,10 +13,10 @@ use serde::Deserialize;
 use super::name;
 use crate::cri::{Runtime, api};
 use crate::pod::Report;
+use crate::pod::crash::CrashLoop;
 
-/// The first delay after a failed pull, and the longest, as upstream.
-const FIRST: SignedDuration = SignedDuration::from_secs(10);
-const MOST: SignedDuration = SignedDuration::from_mins(5);
+/// How long until an image that cannot be looked up, or may not be pulled, is looked for again.
+const AGAIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// An image that is present.
 #[derive(Clone, Debug)]
@@ -36,10 +36,10 @@ pub(crate) struct Absent {
     pub(crate) retry: Timestamp,
 }
 
-/// Pulls images, remembering failures per image so that no registry is hammered.
+/// Pulls images, remembering failures per pod and image, as upstream, so that no registry is hammered.
 pub(crate) struct Puller {
     runtime: Arc<dyn Runtime>,
-    failures: Mutex<HashMap<String, SignedDuration>>,
+    failures: Mutex<HashMap<(String, String), CrashLoop>>,
 }
 
 /// When to pull.
@@ -69,18 +69,19 @@ impl Puller {
         Self { runtime, failures: Mutex::default() }
     }
 
-    /// Makes sure that a container's image is there, and reports what it does as upstream's events.
+    /// Makes sure that the image of a container of the pod `uid` is there, and reports what it does as upstream's events.
     ///
     /// # Errors
     /// What to show while it is not there.
     pub(crate) async fn ensure(
         &self,
+        uid: &str,
         container: &Container,
         secrets: &BTreeMap<String, Arc<Secret>>,
         report: &Report,
     ) -> Result<Present, Absent> {
         let image = container.image.clone().unwrap_or_default();
-        let soon = Timestamp::now() + FIRST;
+        let soon = Timestamp::now() + AGAIN;
         let found = self.runtime.image_status(&image).await.map_err(|error| {
             let message = format!("Failed to inspect image {image:?}: {}", error.rpc());
             report.warning("InspectFailed", &message);
@@ -96,12 +97,13 @@ impl Puller {
                 report.warning("ErrImageNeverPull", &message);
                 Err(Absent { reason: "ErrImageNeverPull", message, retry: soon })
             }
-            (Policy::Always | Policy::IfNotPresent, _) => self.pull(&image, secrets, report).await,
+            (Policy::Always | Policy::IfNotPresent, _) => self.pull(uid, &image, secrets, report).await,
         }
     }
 
     async fn pull(
         &self,
+        uid: &str,
         image: &str,
         secrets: &BTreeMap<String, Arc<Secret>>,
         report: &Report,
@@ -123,13 +125,13 @@ impl Puller {
         let failed = |message: String| {
             let message = format!("failed to pull image {image:?}: {message}");
             report.warning("Failed", &format!("Failed to pull image {image:?}: {message}"));
-            let delay = self.failed(image);
-            Absent { reason: "ErrImagePull", message, retry: Timestamp::now() + delay }
+            Absent { reason: "ErrImagePull", message, retry: self.failed(uid, image, Timestamp::now()) }
         };
         let reference = outcome.map_err(|error| failed(error.map_or_else(String::new, |error| error.rpc())))?;
         let found = self.runtime.image_status(&reference).await.map_err(|error| failed(error.rpc()))?;
         let found = found.ok_or_else(|| failed("it vanished after the pull".into()))?;
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(image);
+        let key = (uid.to_owned(), image.to_owned());
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         let took = begin.elapsed();
         let took = format!("{:.3}s", took.as_secs_f64());
         let size = found.size;
@@ -142,11 +144,14 @@ impl Puller {
         Ok(present(found))
     }
 
-    fn failed(&self, image: &str) -> SignedDuration {
+    /// When to try again after a failure at `now`. Failures that were long ago are forgotten.
+    fn failed(&self, uid: &str, image: &str, now: Timestamp) -> Timestamp {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let delay = failures.get(image).map_or(FIRST, |former| MOST.min(*former * 2));
-        failures.insert(image.to_owned(), delay);
-        delay
+        failures.retain(|_, failure| !failure.expired(now));
+        let key = (uid.to_owned(), image.to_owned());
+        let failure = CrashLoop::next(failures.get(&key), now, now);
+        failures.insert(key, failure);
+        now + failure.delay
     }
 }
 
@@ -238,6 +243,18 @@ mod tests {
             };
             assert_eq!(policy(&container), expect, "{image} {written:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_failed_pull_waits_ever_longer_and_holds_up_no_other_pod() {
+        let absent = crate::cri::Cri::new(crate::cri::unix_channel("/absent".into()));
+        let puller = Puller::new(Arc::new(absent));
+        let now = Timestamp::UNIX_EPOCH;
+        let waits = |uid: &str, at: Timestamp| puller.failed(uid, "busybox", at).duration_since(at).as_secs();
+        assert_eq!([waits("u", now), waits("u", now), waits("u", now)], [10, 20, 40]);
+        assert_eq!(waits("v", now), 10);
+        assert_eq!(waits("u", now + SignedDuration::from_mins(11)), 10, "a failure long ago counts for nothing");
+        assert_eq!(puller.failures.lock().unwrap().len(), 1);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! CrashLoopBackOff: 10 s, doubled up to 5 min, forgotten after 10 min without a crash.
+//! CrashLoopBackOff and ImagePullBackOff: 10 s, doubled up to 5 min, forgotten after 10 min without a crash.
 //! <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-policy>
 
 use jiff::{SignedDuration, Timestamp};
@@ -29,7 +29,8 @@ impl CrashLoop {
         Self { delay, updated: now }
     }
 
-    fn expired(&self, at: Timestamp) -> bool {
+    /// Whether it counts for nothing any more.
+    pub(crate) fn expired(&self, at: Timestamp) -> bool {
         at.duration_since(self.updated) > MOST * 2
     }
 }

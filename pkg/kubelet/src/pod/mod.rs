@@ -3,7 +3,7 @@
 pub(crate) mod actor;
 mod admit;
 pub(crate) mod config;
-mod crash;
+pub(crate) mod crash;
 pub(crate) mod dispatch;
 #[cfg(test)]
 pub(crate) mod examples;

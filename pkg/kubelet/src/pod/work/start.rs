@@ -46,7 +46,7 @@ impl Start {
     /// What its status says meanwhile, and when to try again.
     pub(in crate::pod) async fn run(self) -> Result<(), Failure> {
         let secrets = self.sources.secrets.get().await;
-        let image = self.shared.puller.ensure(&self.container, &secrets, &self.report).await;
+        let image = self.shared.puller.ensure(self.pod.uid(), &self.container, &secrets, &self.report).await;
         let image = image.map_err(|absent| self.without_image(absent))?;
         let configured = self.configure(image).await;
         let config = configured.map_err(|message| self.failed("CreateContainerConfigError", message, "Failed"))?;
