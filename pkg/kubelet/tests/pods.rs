@@ -323,6 +323,9 @@ fn pods_end_fail_wait_and_recover() {
         .await;
         api.wait_for_phase("elsewhere", "Failed").await;
         assert_eq!(api.get("pods", "default", "elsewhere").unwrap()["status"]["reason"], "NodeAffinity");
+        let refused = "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
+        let told = |api: &Api| api.events("elsewhere").iter().any(|event| event == refused);
+        api.wait("pods", "default", "elsewhere", "told of", |_| told(&api)).await;
 
         api.wait_for_condition("pods", "host", "Ready").await;
         let host = api.get("pods", "default", "host").unwrap();

@@ -8,7 +8,7 @@ use knarr_api::quantity::Quantity;
 
 use super::spec::{PodExt as _, Total, amount, milli};
 
-/// Why a pod is refused: `status.reason` and `status.message`.
+/// Why a pod is refused: reason and message, of the event and of the status.
 pub(crate) type Refusal = (String, String);
 
 /// Judges a pod that this node has never run, beside the `others` that it runs.
@@ -22,13 +22,12 @@ pub(crate) fn admit(
     others: &[Arc<Pod>],
 ) -> Result<(), Refusal> {
     if !matches(pod, node) {
-        let message =
-            "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
+        let message = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
         return Err(("NodeAffinity".into(), message.into()));
     }
     let refuse = |name: &str, requested: i64, used: i64, capacity: i64| {
         let message = format!(
-            "Pod was rejected: Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
+            "Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
         );
         (format!("OutOf{name}"), message)
     };
@@ -137,8 +136,7 @@ mod tests {
         assert!(judge(wants("500m"), std::slice::from_ref(&other)).is_ok());
         let (reason, message) = judge(wants("501m"), std::slice::from_ref(&other)).unwrap_err();
         assert_eq!(reason, "OutOfcpu");
-        let expect =
-            "Pod was rejected: Node didn't have enough resource: cpu, requested: 501, used: 1500, capacity: 2000";
+        let expect = "Node didn't have enough resource: cpu, requested: 501, used: 1500, capacity: 2000";
         assert_eq!(message, expect);
         let others = [other.clone(), other.clone(), other];
         assert_eq!(judge(json!({}), &others).unwrap_err().0, "OutOfpods");

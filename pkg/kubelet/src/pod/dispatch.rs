@@ -12,6 +12,7 @@ use knarr_client::{Cache, Change};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 
+use super::Report;
 use super::actor::{Actor, Message};
 use super::admit;
 use super::names;
@@ -34,7 +35,7 @@ pub(crate) struct Pods {
     cache: Cache<Pod>,
     runtime_state: watch::Receiver<containerd::State>,
     actors: HashMap<String, Known>,
-    running: JoinSet<String>,
+    running: JoinSet<()>,
     uids: HashMap<Id, String>,
     /// The pods that the runtime had something of when we started.
     before: HashSet<String>,
@@ -86,7 +87,7 @@ impl Pods {
                     Heard::Exit(exit) => self.exit(exit),
                     Heard::Subscribed => relist.reset_immediately(),
                 },
-                Some(ended) = self.running.join_next_with_id() => self.ended(ended),
+                Some(ended) = self.running.join_next_with_id() => self.ended(ended).await,
                 _ = relist.tick() => self.relist(&mut former).await,
             }
         }
@@ -107,7 +108,10 @@ impl Pods {
         self.before = listed.keys().cloned().collect();
         let mut orphans: HashSet<String> = listed.keys().filter(|uid| !uid.is_empty()).cloned().collect();
         orphans.extend(directories(&self.shared.pods));
-        orphans.extend(self.shared.cgroups.pod_uids().unwrap_or_default());
+        match self.shared.cgroups.pod_uids() {
+            Ok(uids) => orphans.extend(uids),
+            Err(error) => tracing::warn!("cannot look for cgroups of former pods: {error}"),
+        }
         for uid in orphans.difference(&wanted) {
             tracing::info!("pod {uid} was deleted while nobody looked: ending what is left of it");
             let pod = orphan(&self.shared, uid).await;
@@ -154,7 +158,9 @@ impl Pods {
         let others: Vec<Arc<Pod>> =
             self.actors.values().map(|known| known.pod.clone()).filter(|other| !other.terminal()).collect();
         if let Err((reason, message)) = admit::admit(pod, &node, &self.shared.allocatable(), &others) {
-            state.stop = Some(Stop { cause: Cause::Failed { reason, message }, since: Timestamp::now(), grace: 0 });
+            Report::of(&self.shared.recorder, pod).warning(&reason, &message);
+            let cause = Cause::Failed { reason, message: format!("Pod was rejected: {message}") };
+            state.stop = Some(Stop { cause, since: Timestamp::now(), grace: 0 });
         }
         state
     }
@@ -163,24 +169,21 @@ impl Pods {
         let uid = pod.uid().to_owned();
         let (inbox, messages) = mpsc::unbounded_channel();
         let actor = Actor::new(self.shared.clone(), pod.clone(), state, messages);
-        let named = uid.clone();
-        let handle = self.running.spawn(async move {
-            actor.run().await;
-            named
-        });
+        let handle = self.running.spawn(actor.run());
         self.uids.insert(handle.id(), uid.clone());
         self.actors.insert(uid, Known { pod, inbox });
     }
 
     /// An actor that has ended has nothing left; one that panicked takes the kubelet with it, so that it starts afresh.
-    fn ended(&mut self, ended: Result<(Id, String), tokio::task::JoinError>) {
-        match ended {
-            Ok((id, uid)) => {
-                self.uids.remove(&id);
-                self.actors.remove(&uid);
-            }
+    async fn ended(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => id,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(error) => drop(self.uids.remove(&error.id()).and_then(|uid| self.actors.remove(&uid))),
+            Err(error) => error.id(),
+        };
+        let known = self.uids.remove(&id).and_then(|uid| self.actors.remove(&uid));
+        if known.is_some_and(|known| known.pod.qos() == Qos::Burstable) {
+            self.weigh().await;
         }
     }
 

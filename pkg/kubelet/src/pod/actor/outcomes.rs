@@ -103,11 +103,12 @@ impl Actor {
         }
     }
 
-    /// Half a second, doubled up to two minutes.
+    /// Half a second, doubled up to two minutes for volumes, as upstream, and to ten seconds for what the runtime does.
     fn retry(&mut self, op: Op) {
+        let most = SignedDuration::from_secs(if op == Op::Volumes { 122 } else { 10 });
         let failures = self.state.retries.get(&op).map_or(1, |(failures, _)| failures + 1);
         let delay = SignedDuration::from_millis(250).saturating_mul(2_i32.saturating_pow(failures.min(9)));
-        self.state.retries.insert(op, (failures, Timestamp::now() + delay.min(SignedDuration::from_secs(122))));
+        self.state.retries.insert(op, (failures, Timestamp::now() + delay.min(most)));
     }
 
     fn refreshed(&mut self, sandboxes: Vec<Sandbox>, instances: Vec<Instance>) {
