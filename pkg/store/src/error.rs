@@ -1,6 +1,7 @@
 //! What can go wrong.
 
-use crate::model::{MAX_VALUE, Revision};
+use crate::limits::MAX_VALUE;
+use crate::model::Revision;
 
 /// Why the store did not do what it was asked to.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -21,10 +22,11 @@ pub enum Error {
         /// The newest revision.
         newest: Revision,
     },
-    /// The value is over the limit of [`crate::MAX_VALUE`].
-    #[error("value of {0} bytes is over the limit of {MAX_VALUE}")]
+    /// A value is over the limit of [`crate::MAX_VALUE`], or a transaction over that of [`crate::MAX_TXN`].
+    #[error("{0} bytes in one write are over the limit of {MAX_VALUE}")]
     TooLarge(usize),
-    /// The transaction makes no sense: an empty or overlong key (see [`crate::MAX_KEY`]), or the same key twice.
+    /// The transaction makes no sense: an empty or overlong key (see [`crate::MAX_KEY`]), the same key twice, or more writes
+    /// than [`crate::MAX_OPS`].
     #[error("invalid transaction: {0}")]
     Invalid(&'static str),
     /// The disk has no space for writes; deletes and compaction still work.
@@ -46,6 +48,10 @@ pub enum Error {
     /// The directory is in use, unreadable, or of another format.
     #[error("{0}")]
     Open(String),
+    /// The servers that keep the data cannot be reached or do not agree now. What was to be read was not; what was to be
+    /// written may have been, or may not.
+    #[error("{0}")]
+    Unavailable(String),
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,

@@ -52,13 +52,13 @@
 mod engine;
 mod error;
 mod index;
+mod limits;
 mod log;
 mod model;
 mod store;
 
 pub use engine::{LogStore, Options, Stats};
 pub use error::Error;
-pub use model::{
-    Batch, Durability, Event, Guard, KeyValue, MAX_KEY, MAX_VALUE, Op, Outcome, Page, Range, Revision, Txn, prefix_end,
-};
+pub use limits::{MAX_KEY, MAX_OPS, MAX_TXN, MAX_VALUE};
+pub use model::{Batch, Durability, Event, Guard, KeyValue, Op, Outcome, Page, Range, Revision, Txn, prefix_end};
 pub use store::{Shared, Store, Watch};

@@ -44,7 +44,7 @@ pub enum Event {
 pub struct Batch {
     /// Their revision.
     pub revision: Revision,
-    /// At least one.
+    /// None when all that is to be said is that nothing is missing up to this revision.
     pub events: Vec<Event>,
 }
 
@@ -127,12 +127,6 @@ pub struct Page {
     /// The revision of which this is the truth: the one asked for, or the newest that readers may see.
     pub revision: Revision,
 }
-
-/// Longest key in bytes.
-pub const MAX_KEY: usize = 4096;
-
-/// Largest value: 1.5 MiB on every backend, etcd's default.
-pub const MAX_VALUE: usize = 1536 * 1024;
 
 /// The end of the range that holds all keys starting with `prefix`; empty (meaning "no end") when there is none.
 #[must_use]

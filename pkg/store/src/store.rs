@@ -13,8 +13,13 @@ use crate::model::{Batch, KeyValue, Outcome, Page, Range, Revision, Txn};
 /// The store's interface. Everything above it (API server, watch cache, sealing) is written against this trait.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
-    /// The newest revision that readers may see. Relaxed writes count at once, durable ones when they are on disk.
+    /// The newest revision that this process knows of and readers may see. Relaxed writes count at once, durable ones when
+    /// they are on disk.
     fn revision(&self) -> Revision;
+
+    /// The newest revision of all that were acknowledged before this call, to whatever server: a watch of everything gets
+    /// there, and has told of everything then. Where no other server writes, it is [`Store::revision`].
+    async fn newest(&self) -> Result<Revision, Error>;
 
     /// The newest revision that is on disk.
     fn durable_revision(&self) -> Revision;

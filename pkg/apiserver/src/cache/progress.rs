@@ -9,6 +9,8 @@ use knarr_api::status::{Cause, Result};
 use knarr_store::{Revision, Shared};
 use tokio::sync::watch;
 
+use crate::registry::store_status;
+
 /// How long a read waits for a revision that the server has not seen yet, as upstream's `blockTimeout`.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -41,7 +43,8 @@ impl Progress {
 
     /// Waits until everything that the store would show now has been applied.
     pub(crate) async fn current(&self, store: &Shared) -> Result<()> {
-        self.reach(store.revision()).await
+        let newest = store.newest().await.map_err(store_status)?;
+        self.reach(newest).await
     }
 
     async fn reach(&self, revision: Revision) -> Result<()> {

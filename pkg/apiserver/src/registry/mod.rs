@@ -278,7 +278,7 @@ pub(crate) fn store_status(error: knarr_store::Error) -> Status {
     match error {
         Store::TooLarge(_) => Status::too_large(knarr_store::MAX_VALUE),
         Store::NoSpace(_) => Status::failure(507, "InsufficientStorage", error.to_string()),
-        Store::Poisoned(_) | Store::Closed => Status::unavailable(error.to_string()),
+        Store::Poisoned(_) | Store::Closed | Store::Unavailable(_) => Status::unavailable(error.to_string()),
         Store::Compacted { .. } => Status::expired(error.to_string()),
         Store::FutureRevision { .. } | Store::Invalid(_) | Store::Damaged { .. } | Store::Open(_) => {
             Status::internal(error)

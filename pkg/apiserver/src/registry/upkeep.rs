@@ -15,7 +15,7 @@ use crate::cache::Item;
 const EVENT_TTL: Duration = Duration::from_secs(3600);
 
 /// Events that are deleted in one transaction.
-const BATCH: usize = 200;
+const BATCH: usize = 100;
 
 /// Looks after a registry's store.
 #[derive(Debug)]

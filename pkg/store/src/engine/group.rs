@@ -8,9 +8,10 @@ use bytes::Bytes;
 use crate::engine::state::{State, key_value};
 use crate::error::Error;
 use crate::index::Slot;
+use crate::limits::written;
 use crate::log::append::{Draft, Link};
 use crate::log::format::{Kind, Place, Previous, Record};
-use crate::model::{Batch, Durability, Event, Guard, KeyValue, MAX_KEY, MAX_VALUE, Op, Outcome, Revision, Txn};
+use crate::model::{Batch, Durability, Event, Guard, KeyValue, Op, Outcome, Revision, Txn};
 
 /// What a key is for the next transaction of the group.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +64,7 @@ impl<'a> Group<'a> {
             }
         }
         // Everything that can fail comes before the first change, so that a transaction is whole or absent.
-        let before = txn.ops.iter().map(|op| self.current(key_of(op))).collect::<Result<Vec<_>, _>>()?;
+        let before = txn.ops.iter().map(|op| self.current(written(op))).collect::<Result<Vec<_>, _>>()?;
         let revision = self.revision + 1;
         let events: Vec<_> =
             txn.ops.iter().zip(before).filter_map(|(op, current)| self.write(op, current, revision)).collect();
@@ -171,37 +172,5 @@ impl<'a> Group<'a> {
                 Link::Draft(self.drafts.len() - 1, previous.revision)
             }
         }
-    }
-}
-
-/// Refuses what no store takes, before it is queued.
-pub(crate) fn validate(txn: &Txn) -> Result<(), Error> {
-    let guards = txn.guards.iter().map(|guard| match guard {
-        Guard::Absent(key) | Guard::Unchanged(key, _) => key,
-    });
-    for key in guards.chain(txn.ops.iter().map(key_of)) {
-        match key.len() {
-            0 => return Err(Error::Invalid("a key is empty")),
-            length if length > MAX_KEY => return Err(Error::Invalid("a key is too long")),
-            _ => {}
-        }
-    }
-    let mut named = std::collections::HashSet::new();
-    for op in &txn.ops {
-        if !named.insert(key_of(op)) {
-            return Err(Error::Invalid("a key is written twice"));
-        }
-        if let Op::Put(_, value) = op
-            && value.len() > MAX_VALUE
-        {
-            return Err(Error::TooLarge(value.len()));
-        }
-    }
-    Ok(())
-}
-
-fn key_of(op: &Op) -> &Bytes {
-    match op {
-        Op::Put(key, _) | Op::Delete(key) => key,
     }
 }

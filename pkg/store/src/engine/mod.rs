@@ -30,6 +30,7 @@ use crate::engine::state::State;
 use crate::engine::upkeep::Upkeep;
 use crate::engine::writer::Writer;
 use crate::error::Error;
+use crate::limits;
 use crate::log::disk::{Directory, Disk};
 use crate::model::{KeyValue, Outcome, Page, Range, Revision, Txn};
 use crate::store::{Store, Watch};
@@ -176,6 +177,10 @@ impl Store for LogStore {
         self.state.feed.visible()
     }
 
+    async fn newest(&self) -> Result<Revision, Error> {
+        Ok(self.revision())
+    }
+
     fn durable_revision(&self) -> Revision {
         self.state.durable.load(Ordering::Acquire)
     }
@@ -190,7 +195,7 @@ impl Store for LogStore {
     }
 
     async fn txn(&self, txn: Txn) -> Result<Outcome, Error> {
-        group::validate(&txn)?;
+        limits::check(&txn)?;
         self.ask(|reply| Request::Write(txn, reply)).await
     }
 
