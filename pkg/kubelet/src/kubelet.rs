@@ -109,7 +109,6 @@ impl Kubelet {
         let state = containerd.state();
         let pods = api.caches.select::<Pod>(&Selection::fields(format!("spec.nodeName={}", config.node_name)));
         let nodes = api.caches.select::<Node>(&Selection::fields(format!("metadata.name={}", config.node_name)));
-        let resolv_conf = std::fs::read_to_string(&config.resolv_conf).unwrap_or_default();
         let shared = Arc::new(Shared {
             node_name: config.node_name.clone(),
             host_ips: config.node_ips.iter().map(ToString::to_string).collect(),
@@ -118,8 +117,9 @@ impl Kubelet {
             resolver: Resolver {
                 cluster: config.cluster_dns.iter().map(ToString::to_string).collect(),
                 domain: config.cluster_domain.clone(),
-                node: Resolver::parse(&resolv_conf),
+                ..Resolver::default()
             },
+            resolv_conf: config.resolv_conf.clone(),
             capacity: Capacity { memory: facts.memory },
             pids: config.pod_pids,
             cgroups: cgroups.clone(),

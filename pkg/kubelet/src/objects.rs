@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
 use kube::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
@@ -17,8 +17,43 @@ use tokio_util::task::AbortOnDropHandle;
 /// How long the first answer about an object may take before what needs it is tried again later.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is known of an object: nothing yet, or whether it exists.
-type Known<K> = Option<Option<Arc<K>>>;
+/// A kind whose objects can be followed.
+pub(crate) trait Kind:
+    kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + DeserializeOwned
+    + Debug
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Kind for K where
+    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// What is known of an object.
+#[derive(Debug)]
+enum Known<K> {
+    /// Nothing yet, and why.
+    Nothing(String),
+    /// The object; `None` when there is none.
+    Shown(Option<Arc<K>>),
+}
+
+impl<K> Known<K> {
+    fn is_shown(&self) -> bool {
+        matches!(self, Self::Shown(_))
+    }
+}
 
 /// One object, followed as long as somebody holds this.
 #[derive(Debug)]
@@ -27,12 +62,19 @@ pub(crate) struct Followed<K> {
     _task: AbortOnDropHandle<()>,
 }
 
-impl<K> Followed<K> {
-    /// The object; waits for the first answer only. `None` when there is no such object, or no answer.
-    async fn get(&self) -> Option<Arc<K>> {
+impl<K: Kind> Followed<K> {
+    /// The object, `None` when there is none; waits for the first answer only.
+    ///
+    /// # Errors
+    /// When there is no answer: upstream's sentence, with the cause where one is known.
+    async fn get(&self) -> Result<Option<Arc<K>>, String> {
         let mut current = self.current.clone();
-        let known = tokio::time::timeout(PATIENCE, current.wait_for(Option::is_some)).await;
-        known.ok().and_then(|known| known.ok().and_then(|known| known.clone().flatten()))
+        // Ends early only with what follows the object, which lives as long as `self`.
+        drop(tokio::time::timeout(PATIENCE, current.wait_for(Known::is_shown)).await);
+        match &*current.borrow() {
+            Known::Shown(object) => Ok(object.clone()),
+            Known::Nothing(cause) => Err(format!("failed to sync {} cache: {cause}", K::kind(&()).to_lowercase())),
+        }
     }
 }
 
@@ -45,16 +87,7 @@ pub(crate) struct Objects<K> {
     followed: Mutex<ByName<K>>,
 }
 
-impl<K> Objects<K>
-where
-    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + Debug
-        + Send
-        + Sync
-        + 'static,
-{
+impl<K: Kind> Objects<K> {
     pub(crate) fn new(client: kube::Client) -> Self {
         Self { client, followed: Mutex::default() }
     }
@@ -66,7 +99,7 @@ where
         if let Some(found) = followed.get(&key).and_then(Weak::upgrade) {
             return found;
         }
-        let (sender, current) = watch::channel(None);
+        let (sender, current) = watch::channel(Known::Nothing("timed out waiting for the condition".to_owned()));
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let events = watcher(api, config).default_backoff();
@@ -74,14 +107,27 @@ where
             let mut events = std::pin::pin!(events);
             let mut listed = None;
             while let Some(event) = events.next().await {
-                match event {
-                    Ok(watcher::Event::Init) => listed = None,
-                    Ok(watcher::Event::InitApply(object)) => listed = Some(Arc::new(object)),
-                    Ok(watcher::Event::InitDone) => drop(sender.send_replace(Some(listed.take()))),
-                    Ok(watcher::Event::Apply(object)) => drop(sender.send_replace(Some(Some(Arc::new(object))))),
-                    Ok(watcher::Event::Delete(_)) => drop(sender.send_replace(Some(None))),
-                    Err(error) => tracing::debug!("{}: {error}", K::kind(&())),
-                }
+                let shown = match event {
+                    Ok(watcher::Event::Init) => {
+                        listed = None;
+                        continue;
+                    }
+                    Ok(watcher::Event::InitApply(object)) => {
+                        listed = Some(Arc::new(object));
+                        continue;
+                    }
+                    Ok(watcher::Event::InitDone) => Known::Shown(listed.take()),
+                    Ok(watcher::Event::Apply(object)) => Known::Shown(Some(Arc::new(object))),
+                    Ok(watcher::Event::Delete(_)) => Known::Shown(None),
+                    Err(error) => {
+                        tracing::debug!("{}: {error}", K::kind(&()));
+                        if sender.borrow().is_shown() {
+                            continue;
+                        }
+                        Known::Nothing(error.to_string())
+                    }
+                };
+                sender.send_replace(shown);
             }
         });
         followed.retain(|_, weak| weak.strong_count() > 0);
@@ -107,16 +153,7 @@ impl<K> Clone for References<K> {
     }
 }
 
-impl<K> References<K>
-where
-    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + Debug
-        + Send
-        + Sync
-        + 'static,
-{
+impl<K: Kind> References<K> {
     /// Follows exactly these names from now on.
     pub(crate) fn set(&mut self, objects: &Objects<K>, namespace: &str, names: BTreeSet<String>) {
         self.0.retain(|name, _| names.contains(name));
@@ -126,35 +163,90 @@ where
     }
 
     /// Those that exist, by name.
-    pub(crate) async fn get(&self) -> BTreeMap<String, Arc<K>> {
-        let mut found = BTreeMap::new();
-        for (name, followed) in &self.0 {
-            if let Some(object) = followed.get().await {
-                found.insert(name.clone(), object);
-            }
-        }
-        found
+    ///
+    /// # Errors
+    /// When the API does not tell of one of them: whether it exists is not known.
+    pub(crate) async fn get(&self) -> Result<BTreeMap<String, Arc<K>>, String> {
+        let found = self.0.iter().map(async |(name, followed)| Ok::<_, String>((name.clone(), followed.get().await?)));
+        let found = futures::future::try_join_all(found).await?;
+        Ok(found.into_iter().filter_map(|(name, object)| Some((name, object?))).collect())
     }
 
-    /// Completes when one of them changes after its first answer; never when there is none.
-    pub(crate) async fn changed(&self) {
-        let mut changes: futures::stream::FuturesUnordered<_> = self
-            .0
-            .values()
-            .map(|followed| {
-                let mut current = followed.current.clone();
-                async move {
-                    if current.wait_for(Option::is_some).await.is_err() {
-                        std::future::pending::<()>().await;
-                    }
-                    if current.changed().await.is_err() {
-                        std::future::pending::<()>().await;
-                    }
+    /// The changes of any of them after what is known of it now, or after its first answer. It ends when none is followed
+    /// any more.
+    pub(crate) fn changes(&self) -> impl Stream<Item = ()> + Send + use<K> {
+        let changes = self.0.values().map(|followed| {
+            let mut current = followed.current.clone();
+            current.mark_unchanged();
+            let known = current.borrow().is_shown();
+            let changes = futures::stream::unfold((current, known), async |(mut current, known)| {
+                if !known {
+                    current.wait_for(Known::is_shown).await.ok()?;
                 }
-            })
-            .collect();
-        if changes.next().await.is_none() {
-            std::future::pending::<()>().await;
-        }
+                current.changed().await.ok()?;
+                Some(((), (current, true)))
+            });
+            changes.boxed()
+        });
+        futures::stream::select_all(changes)
+    }
+}
+
+/// One of the objects that [`References::get`] has found; `None` when it is optional and absent.
+///
+/// # Errors
+/// When it is absent and must not be.
+pub(crate) fn found<'a, K: Kind>(
+    name: &str,
+    objects: &'a BTreeMap<String, Arc<K>>,
+    optional: Option<bool>,
+) -> Result<Option<&'a K>, String> {
+    match objects.get(name) {
+        None if optional != Some(true) => Err(format!("{} {name:?} not found", K::kind(&()).to_lowercase())),
+        found => Ok(found.map(Arc::as_ref)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    fn followed() -> (watch::Sender<Known<ConfigMap>>, References<ConfigMap>) {
+        let (sender, current) = watch::channel(Known::Nothing("no answer".into()));
+        let task = AbortOnDropHandle::new(tokio::spawn(std::future::pending()));
+        let followed = Arc::new(Followed { current, _task: task });
+        (sender, References([("m".to_owned(), followed)].into()))
+    }
+
+    fn shown(value: &str) -> Known<ConfigMap> {
+        let data = Some([("key".to_owned(), value.to_owned())].into());
+        Known::Shown(Some(Arc::new(ConfigMap { data, ..ConfigMap::default() })))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_of_which_the_api_does_not_tell_is_not_taken_for_absent() {
+        let (sender, references) = followed();
+        assert_eq!(references.get().await.unwrap_err(), "failed to sync configmap cache: no answer");
+        sender.send_replace(Known::Shown(None));
+        assert!(references.get().await.unwrap().is_empty());
+        sender.send_replace(shown("1"));
+        assert_eq!(references.get().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn every_change_after_the_first_answer_is_told_even_if_nobody_listens_just_then() {
+        use futures::FutureExt as _;
+        let (sender, references) = followed();
+        let mut changes = references.changes();
+        assert!(changes.next().now_or_never().is_none());
+        sender.send_replace(shown("1"));
+        assert!(changes.next().now_or_never().is_none(), "the first answer is awaited by who needs it");
+        sender.send_replace(shown("2"));
+        assert_eq!(changes.next().now_or_never(), Some(Some(())));
+        sender.send_replace(shown("3"));
+        assert_eq!(changes.next().now_or_never(), Some(Some(())));
+        drop(sender);
+        assert_eq!(changes.next().await, None);
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) pods: PathBuf,
     pub(crate) logs: PathBuf,
     pub(crate) resolver: Resolver,
+    /// Where the node's own resolvers stand.
+    pub(crate) resolv_conf: PathBuf,
     pub(crate) capacity: Capacity,
     /// Processes and threads that a pod may have.
     pub(crate) pids: Option<i64>,

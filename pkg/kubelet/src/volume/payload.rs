@@ -7,6 +7,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret, Volume, VolumeProjection};
 use knarr_api::quantity::Quantity;
 
+use crate::objects::found;
 use crate::pod::fields::{self, Addresses};
 
 /// A file to be.
@@ -104,9 +105,7 @@ fn config_map(
     objects: &Objects<'_>,
     into: &mut Payload,
 ) -> Result<(), String> {
-    let Some(map) = objects.config_maps.get(name) else {
-        return if optional == Some(true) { Ok(()) } else { Err(format!("configmap {name:?} not found")) };
-    };
+    let Some(map) = found(name, objects.config_maps, optional)? else { return Ok(()) };
     let text = map.data.iter().flatten().map(|(key, value)| (key.as_str(), value.as_bytes()));
     let binary = map.binary_data.iter().flatten().map(|(key, ByteString(value))| (key.as_str(), value.as_slice()));
     keys("configmap", &text.chain(binary).collect(), items, optional, mode, into)
@@ -120,9 +119,7 @@ fn secret(
     objects: &Objects<'_>,
     into: &mut Payload,
 ) -> Result<(), String> {
-    let Some(secret) = objects.secrets.get(name) else {
-        return if optional == Some(true) { Ok(()) } else { Err(format!("secret {name:?} not found")) };
-    };
+    let Some(secret) = found(name, objects.secrets, optional)? else { return Ok(()) };
     let data = secret.data.iter().flatten().map(|(key, ByteString(value))| (key.as_str(), value.as_slice())).collect();
     keys("secret", &data, items, optional, mode, into)
 }

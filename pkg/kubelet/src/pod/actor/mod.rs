@@ -9,6 +9,7 @@ mod steps;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::mpsc;
@@ -270,13 +271,11 @@ impl Actor {
         let (maps, secrets) = crate::volume::references(&self.pod);
         self.sources.config_maps.set(&self.shared.config_maps, self.pod.namespace(), maps);
         self.sources.secrets.set(&self.shared.secrets, self.pod.namespace(), secrets);
-        let (sources, events) = (self.sources.clone(), self.events.0.clone());
+        let (config_maps, secrets) = (self.sources.config_maps.changes(), self.sources.secrets.changes());
+        let events = self.events.0.clone();
         self.watcher = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    () = sources.config_maps.changed() => {}
-                    () = sources.secrets.changed() => {}
-                }
+            let mut changes = futures::stream::select(config_maps, secrets);
+            while changes.next().await.is_some() {
                 if events.send(Event::Sources).is_err() {
                     return;
                 }

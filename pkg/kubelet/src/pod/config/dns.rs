@@ -1,6 +1,9 @@
 //! Names inside a pod: resolv.conf and the hosts file.
 //! <https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/>
 
+use std::io;
+use std::path::Path;
+
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::cri::api;
@@ -13,13 +16,28 @@ pub(crate) struct Resolver {
     pub(crate) cluster: Vec<String>,
     /// For example `cluster.local`.
     pub(crate) domain: String,
-    /// The node's own `nameserver`, `search` and `options`.
+    /// The node's own `nameserver`, `search` and `options`, as they are now: see [`Resolver::at`].
     pub(crate) node: api::DnsConfig,
 }
 
 impl Resolver {
+    /// With what this resolv.conf says at the moment; it changes with the networks that the node is in. A file that is not
+    /// there says nothing.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn at(&self, resolv_conf: &Path) -> io::Result<Self> {
+        let text = match std::fs::read_to_string(resolv_conf) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            text => {
+                text.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", resolv_conf.display())))?
+            }
+        };
+        Ok(Self { node: Self::parse(&text), ..self.clone() })
+    }
+
     /// Reads a resolv.conf (`resolv.conf(5)`).
-    pub(crate) fn parse(text: &str) -> api::DnsConfig {
+    fn parse(text: &str) -> api::DnsConfig {
         let mut config = api::DnsConfig::default();
         for line in text.lines() {
             let line = line.split(['#', ';']).next().unwrap_or_default();
@@ -143,6 +161,15 @@ mod tests {
             let joined = (made.servers.join(" "), made.searches.join(" "), made.options.join(" "));
             assert_eq!(joined, (servers.into(), searches.into(), options.into()), "{spec}");
         }
+    }
+
+    #[test]
+    fn the_nodes_resolvers_are_those_of_now() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "nameserver 192.0.2.99\n").unwrap();
+        assert_eq!(resolver().at(file.path()).unwrap().node.servers, ["192.0.2.99"]);
+        assert!(resolver().at(Path::new("/absent")).unwrap().node.servers.is_empty());
+        assert!(resolver().at(Path::new("/")).unwrap_err().to_string().starts_with("/: "));
     }
 
     #[test]

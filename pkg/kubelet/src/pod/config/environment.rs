@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, EnvVarSource, Pod, Secret, Service};
 use knarr_api::quantity::Quantity;
 
+use crate::objects::found;
 use crate::pod::expand::expand;
 use crate::pod::fields::{self, Addresses};
 use crate::pod::spec::PodExt as _;
@@ -55,8 +57,10 @@ pub(crate) fn environment(
         };
         define(&mut defined, variable.name.clone(), value);
     }
+    // Of many Services come many variables, whose names differ among themselves.
+    let own = defined.len();
     for (name, value) in links {
-        if !defined.iter().any(|(known, _)| *known == name) {
+        if !defined.iter().take(own).any(|(known, _)| *known == name) {
             defined.push((name, value));
         }
     }
@@ -69,30 +73,23 @@ fn from_objects(container: &Container, sources: &Sources<'_>) -> Result<Vec<(Str
     for from in container.env_from.iter().flatten() {
         let prefix = from.prefix.as_deref().unwrap_or_default();
         if let Some(wanted) = &from.config_map_ref {
-            match sources.config_maps.get(&wanted.name) {
-                Some(map) => variables
-                    .extend(map.data.iter().flatten().map(|(key, value)| (format!("{prefix}{key}"), value.clone()))),
-                None if wanted.optional == Some(true) => {}
-                None => return Err(format!("configmap {:?} not found", wanted.name)),
-            }
+            let map = found(&wanted.name, sources.config_maps, wanted.optional)?;
+            let data = map.and_then(|map| map.data.as_ref()).into_iter().flatten();
+            variables.extend(data.map(|(key, value)| (format!("{prefix}{key}"), value.clone())));
         }
         if let Some(wanted) = &from.secret_ref {
-            match sources.secrets.get(&wanted.name) {
-                Some(secret) => {
-                    variables.extend(
-                        secret.data.iter().flatten().map(|(key, value)| {
-                            (format!("{prefix}{key}"), String::from_utf8_lossy(&value.0).into_owned())
-                        }),
-                    )
-                }
-                None if wanted.optional == Some(true) => {}
-                None => return Err(format!("secret {:?} not found", wanted.name)),
-            }
+            let secret = found(&wanted.name, sources.secrets, wanted.optional)?;
+            let data = secret.and_then(|secret| secret.data.as_ref()).into_iter().flatten();
+            variables.extend(data.map(|(key, value)| (format!("{prefix}{key}"), text(value))));
         }
     }
     // A name that contains `=` cannot be passed on; the API accepts every other.
     variables.retain(|(name, _)| !name.is_empty() && !name.contains('='));
     Ok(variables)
+}
+
+fn text(value: &ByteString) -> String {
+    String::from_utf8_lossy(&value.0).into_owned()
 }
 
 /// `valueFrom`; `None` when it is optional and absent.
@@ -103,6 +100,10 @@ fn reference(
     from: &EnvVarSource,
     sources: &Sources<'_>,
 ) -> Result<Option<String>, String> {
+    let present = |value: Option<String>, optional: Option<bool>, kind: &str, key: &str, name: &str| match value {
+        None if optional != Some(true) => Err(format!("couldn't find key {key} in {kind} {}/{name}", pod.namespace())),
+        value => Ok(value),
+    };
     if let Some(field) = &from.field_ref {
         return fields::field(pod, &field.field_path, sources.addresses).map(Some);
     }
@@ -110,25 +111,14 @@ fn reference(
         return fields::resource(pod, Some(container), selector, sources.allocatable).map(Some);
     }
     if let Some(wanted) = &from.config_map_key_ref {
-        let map = sources.config_maps.get(&wanted.name);
-        let optional = wanted.optional == Some(true);
-        let Some(map) = map else {
-            return if optional { Ok(None) } else { Err(format!("configmap {:?} not found", wanted.name)) };
-        };
-        let value = map.data.as_ref().and_then(|data| data.get(&wanted.key)).cloned();
-        let missing = || format!("couldn't find key {} in ConfigMap {}/{}", wanted.key, pod.namespace(), wanted.name);
-        return if value.is_none() && !optional { Err(missing()) } else { Ok(value) };
+        let map = found(&wanted.name, sources.config_maps, wanted.optional)?;
+        let value = map.and_then(|map| map.data.as_ref()).and_then(|data| data.get(&wanted.key)).cloned();
+        return present(value, wanted.optional, "ConfigMap", &wanted.key, &wanted.name);
     }
     if let Some(wanted) = &from.secret_key_ref {
-        let secret = sources.secrets.get(&wanted.name);
-        let optional = wanted.optional == Some(true);
-        let Some(secret) = secret else {
-            return if optional { Ok(None) } else { Err(format!("secret {:?} not found", wanted.name)) };
-        };
-        let value = secret.data.as_ref().and_then(|data| data.get(&wanted.key));
-        let value = value.map(|value| String::from_utf8_lossy(&value.0).into_owned());
-        let missing = || format!("couldn't find key {} in Secret {}/{}", wanted.key, pod.namespace(), wanted.name);
-        return if value.is_none() && !optional { Err(missing()) } else { Ok(value) };
+        let secret = found(&wanted.name, sources.secrets, wanted.optional)?;
+        let value = secret.and_then(|secret| secret.data.as_ref()).and_then(|data| data.get(&wanted.key)).map(text);
+        return present(value, wanted.optional, "Secret", &wanted.key, &wanted.name);
     }
     Err(format!("the source of variable {} is not supported", variable.name))
 }

@@ -1,5 +1,7 @@
 //! Making the sandbox of a pod.
 
+use std::io;
+
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
@@ -12,13 +14,16 @@ use crate::pod::spec::{PodExt as _, pod_limits};
 use crate::pod::state::Sandbox;
 
 /// The configuration that the runtime wants with the sandbox and again with each container.
-pub(in crate::pod) fn configuration(shared: &Shared, pod: &Pod, attempt: u32) -> api::PodSandboxConfig {
+///
+/// # Errors
+/// When the node's resolvers cannot be read.
+pub(in crate::pod) fn configuration(shared: &Shared, pod: &Pod, attempt: u32) -> io::Result<api::PodSandboxConfig> {
     let around = Surroundings {
-        resolver: &shared.resolver,
+        resolver: &shared.resolver.at(&shared.resolv_conf)?,
         logs: &shared.logs,
         cgroup_parent: shared.cgroups.pod_parent(pod.qos(), pod.uid()),
     };
-    config::sandbox(pod, attempt, around)
+    Ok(config::sandbox(pod, attempt, around))
 }
 
 /// Makes cgroup, log directory and sandbox.
@@ -26,10 +31,10 @@ pub(in crate::pod) fn configuration(shared: &Shared, pod: &Pod, attempt: u32) ->
 /// # Errors
 /// The text of the event `FailedCreatePodSandBox`.
 pub(in crate::pod) async fn create(shared: &Shared, pod: &Pod, attempt: u32) -> Result<Sandbox, String> {
-    let text = |error: std::io::Error| format!("Failed to create pod sandbox: {error}");
+    let text = |error: io::Error| format!("Failed to create pod sandbox: {error}");
     let limits = pod_limits(pod.spec(), shared.pids);
     shared.cgroups.make_pod(pod.qos(), pod.uid(), &limits).await.map_err(text)?;
-    let config = configuration(shared, pod, attempt);
+    let config = configuration(shared, pod, attempt).map_err(text)?;
     tokio::fs::create_dir_all(&config.log_directory).await.map_err(text)?;
     let handler = handler(shared, pod).await?;
     let rpc = |error: crate::cri::Error| format!("Failed to create pod sandbox: {}", error.rpc());

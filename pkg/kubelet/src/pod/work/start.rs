@@ -1,5 +1,6 @@
 //! Starting a container: image, configuration, create, start, postStart.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -45,13 +46,19 @@ impl Start {
     /// # Errors
     /// What its status says meanwhile, and when to try again.
     pub(in crate::pod) async fn run(self) -> Result<(), Failure> {
-        let secrets = self.sources.secrets.get().await;
+        // Not every image needs credentials; a pull that lacks them says so.
+        let secrets = self.sources.secrets.get().await.unwrap_or_else(|error| {
+            tracing::warn!("{}: {error}", self.pod.full_name());
+            BTreeMap::new()
+        });
         let image = self.shared.puller.ensure(self.pod.uid(), &self.container, &secrets, &self.report).await;
         let image = image.map_err(|absent| self.without_image(absent))?;
         let configured = self.configure(image).await;
         let config = configured.map_err(|message| self.failed("CreateContainerConfigError", message, "Failed"))?;
         let runtime = &self.shared.runtime;
         let sandbox_config = sandbox::configuration(&self.shared, &self.pod, self.sandbox.attempt);
+        let sandbox_config =
+            sandbox_config.map_err(|error| self.failed("CreateContainerConfigError", error.to_string(), "Failed"))?;
         let created = runtime.create_container(&self.sandbox.id, config, sandbox_config).await;
         let id = created.map_err(|error| self.failed("CreateContainerError", error.to_string(), "Failed"))?;
         self.shared.owners.add(&id, self.pod.uid());
@@ -85,7 +92,7 @@ impl Start {
     }
 
     async fn configure(&self, image: Present) -> Result<crate::cri::api::ContainerConfig, String> {
-        let (config_maps, secrets) = tokio::join!(self.sources.config_maps.get(), self.sources.secrets.get());
+        let (config_maps, secrets) = tokio::try_join!(self.sources.config_maps.get(), self.sources.secrets.get())?;
         let host_ips = self.shared.host_ips.clone();
         let pod_ips = if self.pod.host_network() { host_ips.clone() } else { self.sandbox.ips.clone() };
         let addresses = Addresses { pod_ips, host_ips };

@@ -33,13 +33,14 @@ pub(in crate::pod) async fn set_up(
     turn: &Turn,
 ) -> Result<(Mounted, Tokens), Failed> {
     let volumes: Vec<Volume> = pod.spec().volumes.clone().unwrap_or_default();
-    let needs_api = volumes.iter().any(volume::from_api);
-    let (config_maps, secrets) = if needs_api {
+    let from_api = volumes.iter().find(|volume| volume::from_api(volume));
+    let (config_maps, secrets) = if let Some(first) = from_api {
         tokens
             .renew(&shared.client, pod, Timestamp::now())
             .await
             .map_err(|(volume, cause)| Failed { volume, cause })?;
-        tokio::join!(sources.config_maps.get(), sources.secrets.get())
+        let found = tokio::try_join!(sources.config_maps.get(), sources.secrets.get());
+        found.map_err(|cause| Failed { volume: first.name.clone(), cause })?
     } else {
         Default::default()
     };
