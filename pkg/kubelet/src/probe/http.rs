@@ -2,10 +2,10 @@
 //! redirects within the host are followed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::header::{ACCEPT, HOST, LOCATION, USER_AGENT};
 use hyper::{HeaderMap, Request, Uri};
 use hyper_util::rt::TokioIo;
@@ -93,7 +93,7 @@ async fn once(uri: &Uri, headers: &HeaderMap) -> Result<(u16, String, String), S
     let stream = super::check::dial(host, port).await?;
     if secure {
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-        let tls = tokio_rustls::TlsConnector::from(unverified()?);
+        let tls = tokio_rustls::TlsConnector::from(UNVERIFIED.clone()?);
         return exchange(tls.connect(name, stream).await.map_err(|error| error.to_string())?, uri, headers).await;
     }
     exchange::<TcpStream>(stream, uri, headers).await
@@ -103,7 +103,7 @@ async fn exchange<S>(stream: S, uri: &Uri, headers: &HeaderMap) -> Result<(u16, 
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let text = |error: hyper::Error| error.to_string();
+    let text = |error: hyper::Error| with_causes(&error);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
     // The connection serves this one request, and ends when the sender is dropped.
     let driver = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(connection));
@@ -117,19 +117,32 @@ where
     let answer = sender.send_request(request).await.map_err(text)?;
     let status = answer.status().as_u16();
     let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let body = Limited::new(answer.into_body(), BODY).collect().await;
-    let body = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned()).unwrap_or_default();
+    let body = match Limited::new(answer.into_body(), BODY).collect().await {
+        Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+        // As much as one wants to know is enough; an answer that breaks off is none.
+        Err(error) if error.is::<LengthLimitError>() => String::new(),
+        Err(error) => return Err(with_causes(error.as_ref())),
+    };
     drop(driver);
     Ok((status, location, body))
 }
 
-fn unverified() -> Result<Arc<ClientConfig>, String> {
+/// hyper's errors do not tell their causes.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// How probes speak TLS, made once. Nothing is remembered of the peers.
+static UNVERIFIED: LazyLock<Result<Arc<ClientConfig>, String>> = LazyLock::new(|| {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let schemes = provider.signature_verification_algorithms.supported_schemes();
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?.dangerous();
-    Ok(Arc::new(builder.with_custom_certificate_verifier(Arc::new(Anything(schemes))).with_no_client_auth()))
-}
+    let mut config = builder.with_custom_certificate_verifier(Arc::new(Anything(schemes))).with_no_client_auth();
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(Arc::new(config))
+});
 
 /// Accepts every certificate: the address that is asked is known to be the pod's.
 #[derive(Debug)]
@@ -206,6 +219,8 @@ mod tests {
         assert_eq!(ask(&["HTTP/1.1 302 F\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n", OK]).await, Ok(()));
         let away = ask(&["HTTP/1.1 302 F\r\nlocation: http://other.test/\r\ncontent-length: 0\r\n\r\n"]).await;
         assert_eq!(away, Ok(()));
+        let broken = ask(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"]).await.unwrap_err();
+        assert!(broken.ends_with("end of file before message length reached"), "{broken}");
     }
 
     #[tokio::test]
