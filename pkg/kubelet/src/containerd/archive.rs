@@ -301,7 +301,7 @@ fn normalize(directory: &str, target: &str) -> String {
     parts.join("/")
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

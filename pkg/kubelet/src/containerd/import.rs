@@ -6,13 +6,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 
-use super::archive::{Archive, Blob, Contents, Descriptor};
+use super::archive::{Archive, Blob, Contents, Descriptor, hex};
 use super::{Error, NAMESPACE, PINNED_LABEL};
 use crate::cri::{Cri, Runtime as _};
 use crate::proto::containerd::services::content::v1 as content;
@@ -47,7 +48,7 @@ impl Importer {
     /// # Errors
     /// When containerd refuses it.
     pub async fn embedded(&self, name: &str, archive: &'static [u8]) -> Result<(), Error> {
-        let mark = format!("knarr:{name}:{}", archive.len());
+        let mark = format!("knarr:{name}:{}", hex(&Sha256::digest(archive)));
         if self.imported().await?.contains(&mark) {
             return Ok(());
         }

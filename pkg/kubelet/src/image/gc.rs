@@ -50,7 +50,11 @@ impl Collector {
                 "the disk is full to {HIGH} %: removing image {}",
                 image.repo_tags.first().unwrap_or(&image.id)
             );
-            runtime.remove_image(&image.id).await?;
+            // One that cannot be removed must not keep the others.
+            if let Err(error) = runtime.remove_image(&image.id).await {
+                tracing::warn!("cannot remove image {}: {error}", image.id);
+                continue;
+            }
             self.last_used.remove(&image.id);
             left = left.saturating_sub(image.size);
         }

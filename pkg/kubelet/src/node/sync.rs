@@ -81,7 +81,7 @@ impl Sync {
     async fn observe(&mut self, before: Option<&NodeStatus>) -> (NodeStatus, bool) {
         let mut health = Health::default();
         let up = matches!(*self.runtime_state.borrow_and_update(), State::Up(_));
-        let images = if up { self.runtime.list_images().await.unwrap_or_default() } else { Vec::new() };
+        let images = if up { self.runtime.list_images().await.ok() } else { None };
         if up {
             health.not_ready = self.runtime_problems().await;
             if self.facts.info.container_runtime_version.is_empty()
@@ -95,10 +95,14 @@ impl Sync {
         }
         pressures(&self.config.data, &mut health);
         self.facts.info.kubelet_version.clone_from(&self.config.version);
-        let mut status = object::status(&self.config, &self.facts, &images);
+        let mut status = object::status(&self.config, &self.facts, images.as_deref().unwrap_or_default());
         let cached = self.nodes.get("", &self.config.node_name).and_then(|node| node.status.clone());
-        let known = before.cloned().or(cached).and_then(|status| status.conditions).unwrap_or_default();
-        status.conditions = Some(conditions::build(&health, &known, Timestamp::now()));
+        let known = before.cloned().or(cached).unwrap_or_default();
+        if images.is_none() {
+            // A runtime that does not answer has not lost its images.
+            status.images = known.images;
+        }
+        status.conditions = Some(conditions::build(&health, &known.conditions.unwrap_or_default(), Timestamp::now()));
         (status, health.not_ready.is_empty())
     }
 

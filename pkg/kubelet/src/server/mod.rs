@@ -35,6 +35,8 @@ pub use access::Access;
 pub const PORT: u16 = 10250;
 /// A client has this long for its TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// After a connection that could not be accepted: without descriptors the next one cannot either.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -103,10 +105,10 @@ impl Server {
                     let (tls, router, shutdown) = (self.tls.clone(), router.clone(), shutdown.clone());
                     connections.spawn(async move { shutdown.or(serve(stream, from, tls, router)).await });
                 }
-                // Out of descriptors, or the client is gone already: others may have more luck.
+                // Out of descriptors, or the client is gone already: others may have more luck in a moment.
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
-                    tokio::task::yield_now().await;
+                    shutdown.or(tokio::time::sleep(ACCEPT_AGAIN)).await;
                 }
             }
         }
