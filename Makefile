@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 FILES := $(if $(filter knarr-lab,$(LAB)),target/lab,target/lab-$(LAB))
 LAUNCHER = $(TARGET)/release/lab --name $(LAB) --knarr $(TARGET)/release/knarr --files $(FILES)
 
-.PHONY: run stop reset test test-vm build dependencies dependencies-vm bench-node
+.PHONY: run stop reset test test-vm build dependencies dependencies-vm dependencies-go bench-node bench-store
 
 ## Starts one node in a lab, deploys examples/hello.yaml and shows its answers.
 run: build
@@ -33,12 +33,22 @@ bench-node: dependencies
 	@$(CARGO) build --release --locked -p knarr -p knarr-images -p knarr-tests -p knarr-kubelet --bins --example bare-cri
 	@$(TARGET)/release/bench-node
 
+## The figures of the store, beside etcd's; about 30 minutes.
+bench-store: dependencies dependencies-go
+	@$(CARGO) build --release --locked -p knarr -p knarr-images -p knarr-tests --bins
+	@$(CARGO) build --release --locked -p knarr-store --example store-load
+	@cd tests/bench/store/etcd && go build -o $(abspath $(TARGET))/release/etcd-peer .
+	@$(TARGET)/release/bench-store
+
 ## Boots a Debian with systemd and cgroup v2 in an emulated machine, and tries knarr as a user installs it.
 test-vm: dependencies-vm build
 	@$(TARGET)/release/vm --knarr $(TARGET)/release/knarr
 
 dependencies-vm:
 	@packaging/install-dependencies vm
+
+dependencies-go:
+	@packaging/install-dependencies go
 
 dependencies:
 	@packaging/install-dependencies

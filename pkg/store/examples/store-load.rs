@@ -15,6 +15,10 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use knarr_store::{LogStore, Op, Options, Range, Revision, Shared, Txn, prefix_end};
 
+/// As in the knarr binary.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const KEYS: usize = 10_000;
 const PREFIX: &[u8] = b"/registry/pods/default/";
 

@@ -1,6 +1,5 @@
 //! `make bench-node`: the figures of one node, a line each. Asserts nothing.
 
-mod figures;
 mod pods;
 mod rest;
 mod start;

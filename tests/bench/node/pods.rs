@@ -10,7 +10,7 @@ use knarr_tests::space::Space;
 use knarr_tests::suite::beside;
 use serde_json::json;
 
-use crate::figures::{median, print};
+use knarr_tests::figures::{median, print};
 
 const IMAGE: &str = "docker.io/library/busybox:1";
 const ROUNDS: usize = 15;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use knarr_tests::lab::Lab;
 use knarr_tests::space::Space;
 
-use crate::figures::print;
+use knarr_tests::figures::print;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

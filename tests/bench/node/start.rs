@@ -10,7 +10,7 @@ use knarr_tests::suite::OwnLab;
 use knarr_tests::wait::until;
 use serde_json::Value;
 
-use crate::figures::{median, print};
+use knarr_tests::figures::{median, print};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const ROUNDS: usize = 3;

@@ -9,7 +9,7 @@ use knarr_tests::lab::Lab;
 use knarr_tests::space::Space;
 use serde_json::json;
 
-use crate::figures::{print, quantile};
+use knarr_tests::figures::{print, quantile};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const CREATES: usize = 3000;

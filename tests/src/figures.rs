@@ -1,9 +1,9 @@
-//! The form of a figure, and the order statistics that become one.
+//! The form of a benchmark's figures, and the order statistics that become one.
 
 use std::io::Write;
 
 /// Prints `NAME ours=X peer=Y ratio=R goal=G`; what a figure has not is left out.
-pub(crate) fn print(name: &str, ours: f64, peer: Option<f64>, goal: Option<&str>) {
+pub fn print(name: &str, ours: f64, peer: Option<f64>, goal: Option<&str>) {
     let mut line = format!("{name} ours={ours:.3}");
     if let Some(peer) = peer {
         line.push_str(&format!(" peer={peer:.3} ratio={:.3}", ours / peer));
@@ -16,7 +16,7 @@ pub(crate) fn print(name: &str, ours: f64, peer: Option<f64>, goal: Option<&str>
 }
 
 /// The value below which `part` (0 to 1) of all values are; 0 of no values.
-pub(crate) fn quantile(values: &mut [f64], part: f64) -> f64 {
+pub fn quantile(values: &mut [f64], part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     #[allow(
         clippy::cast_possible_truncation,
@@ -29,6 +29,6 @@ pub(crate) fn quantile(values: &mut [f64], part: f64) -> f64 {
 }
 
 /// The middle value.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(mut values: Vec<f64>) -> f64 {
     quantile(&mut values, 0.5)
 }
