@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use knarr_tests::command::output;
@@ -11,6 +11,9 @@ use knarr_tests::space::{POD, Space};
 use knarr_tests::wait::until;
 
 use crate::servers::{answering, load_balancer, servers, service, until_who};
+
+/// What nobody should have to wait longer for, also on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
 
 /// The hardware address of `lan0` on one of the hosts.
 fn hardware_address(mut ip: std::process::Command) -> Result<String> {
@@ -87,8 +90,9 @@ pub(crate) fn in_use(lab: &Lab) -> Result<()> {
     let node = output(lab.on_node("ip")?.args(["address", "show", "to", TAKEN]))?;
     ensure!(node.is_empty(), "it is not taken: {node}");
     output(lab.on_lan("ip").args(["address", "del", &format!("{TAKEN}/24"), "dev", "lan0"]))?;
-    let address = SocketAddr::new(TAKEN.parse()?, 80);
+    let (freed, address) = (Instant::now(), SocketAddr::new(TAKEN.parse()?, 80));
     until_who(lab, Host::Lan, address).context("once it is free it is used")?;
+    ensure!(freed.elapsed() < SOON, "it was used {:?} after it was free", freed.elapsed());
     space.kubectl(&["delete", "service", "clash"]).map(drop)
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use knarr_base::Shutdown;
+use knarr_base::backoff::Backoff;
 use knarr_client::cache::Selection;
 use knarr_client::events::{Recorder, Type};
 use knarr_client::{Action, Cache, Caches, Controller, Index, Key};
@@ -36,8 +37,9 @@ const LOOK: Duration = Duration::from_secs(10);
 /// as a node's lease lasts.
 const LEASE: Duration = Duration::from_secs(40);
 
-/// How often an address that somebody else has is tried again.
-const RETRY: Duration = Duration::from_secs(30);
+/// How long after the first time, and how long at most, an address that somebody else has is tried again: it is free soon
+/// where a host is being replaced, and never where the pool is wrong.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// How often all hosts are reminded: switches and neighbours forget.
 const REMIND: Duration = Duration::from_mins(1);
@@ -65,8 +67,8 @@ struct State {
     pools: Pools,
     /// What is announced, and since when on which links.
     announced: BTreeMap<IpAddr, Announced>,
-    /// Addresses that others have, and when to ask again.
-    disputed: BTreeMap<IpAddr, Instant>,
+    /// Addresses that others have.
+    disputed: BTreeMap<IpAddr, Dispute>,
     standing_down: bool,
     /// Tells the LAN of new addresses.
     telling: JoinSet<()>,
@@ -75,6 +77,12 @@ struct State {
 struct Announced {
     links: Vec<Link>,
     reminded: Instant,
+}
+
+struct Dispute {
+    backoff: Backoff,
+    /// When to ask again.
+    again: Instant,
 }
 
 impl Speaker {
@@ -135,7 +143,9 @@ impl Speaker {
         let places: BTreeMap<_, _> = places.map(|(ip, announcement)| (*ip, place(announcement))).collect();
         state.holding.set(&places).await?;
         self.tell(&mut state, &wanted, &places).await?;
-        Ok(Action::After(LOOK))
+        let now = Instant::now();
+        let retries = state.disputed.values().map(|dispute| dispute.again).filter(|again| *again > now);
+        Ok(Action::After(retries.map(|again| again - now).fold(LOOK, Duration::min)))
     }
 
     fn wanted(&self, state: &mut State) -> BTreeMap<IpAddr, Announcement> {
@@ -177,7 +187,7 @@ impl Speaker {
     ) -> Result<BTreeSet<IpAddr>> {
         let now = Instant::now();
         state.disputed.retain(|ip, _| wanted.contains_key(ip));
-        new.retain(|ip| state.disputed.get(ip).is_none_or(|again| *again <= now));
+        new.retain(|ip| state.disputed.get(ip).is_none_or(|dispute| dispute.again <= now));
         let mut netlink = Netlink::open()?;
         let mut probes = Vec::new();
         for ip in new {
@@ -204,7 +214,9 @@ impl Speaker {
                 holder.link, holder.mac, self.node
             );
             self.event(&announcement, Type::Warning, "AddressInUse", &message);
-            state.disputed.insert(ip, now + RETRY);
+            let new = || Dispute { backoff: Backoff::new(RETRY.0, RETRY.1), again: now };
+            let dispute = state.disputed.entry(ip).or_insert_with(new);
+            dispute.again = now + dispute.backoff.delay();
         }
         Ok(free)
     }
