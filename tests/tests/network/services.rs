@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use knarr_tests::lab::{Host, LAN_ADDRESS, Lab, NODE_ADDRESS};
@@ -25,7 +25,20 @@ pub(crate) fn hello_example(lab: &Lab) -> Result<()> {
         lab.on(Host::Lan, move || fetch(address, "/", LIMIT)).map_err(|error| format!("{error:#}"))
     })?;
     ensure!(page == "<h1>Hello from knarr</h1>\n", "{page}");
+    let told = until("an Event tells of the address", POD, || {
+        let told = space.kubectl(&["get", "events", "--field-selector=involvedObject.kind=Service"]);
+        let told = told.map_err(|error| format!("{error:#}"))?;
+        if told.contains("IPAllocated") && told.contains("service/hello") { Ok(told) } else { Err(told) }
+    })?;
+    ensure!(!told.contains("Warning"), "the pool comes before who needs it: {told}");
     lab.kubectl_output(&["delete", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/hello.yaml")])?;
+    let deleted = Instant::now();
+    until("the pods end", POD, || match space.pods("app=hello") {
+        Ok(pods) if pods.is_empty() => Ok(()),
+        other => Err(format!("{other:?}")),
+    })?;
+    // Their grace period is 30 seconds.
+    ensure!(deleted.elapsed() < Duration::from_secs(20), "they ended after {:?}", deleted.elapsed());
     until("the address is given up", POD, || {
         match lab.on(Host::Lan, move || fetch(address, "/", Duration::from_secs(1))) {
             Err(_) => Ok(()),
