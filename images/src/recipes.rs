@@ -14,7 +14,7 @@ pub const PAUSE_NAME: &str = "registry.k8s.io/pause:3.10.1";
 pub const BUSYBOX_NAMES: &[&str] =
     &["docker.io/library/busybox:latest", "docker.io/library/busybox:1", "docker.io/library/busybox:1.37"];
 
-/// A web server of one process that serves `/www` on port 80 (busybox's httpd), for the examples.
+/// A web server that serves `/www` on port 80 (busybox's httpd) until it is told to end, for the examples.
 pub const WEB_NAME: &str = "knarr.io/examples/web:1";
 
 const PAUSE: &[u8] = include_bytes!(env!("PAUSE"));
@@ -57,7 +57,11 @@ pub fn busybox(program: &Path, names: &[&str]) -> Result<Image, Error> {
     })
 }
 
-/// The examples' web server: busybox's httpd in the foreground on port 80.
+/// The kernel keeps from a container's first process every signal that it has no handler for, and httpd has none: the shell
+/// that started it ends instead, and the kernel then ends httpd.
+const SERVE: &str = "trap 'exit 0' TERM INT; httpd -f -p 80 -h /www & wait $!";
+
+/// The examples' web server: busybox's httpd on port 80.
 ///
 /// # Errors
 /// As [`busybox`].
@@ -68,10 +72,9 @@ pub fn web(program: &Path) -> Result<Image, Error> {
         names: vec![WEB_NAME.into()],
         layer: layer.finish()?,
         config: json!({
-            "Entrypoint": ["httpd", "-f", "-p", "80", "-h", "/www"],
+            "Entrypoint": ["sh", "-c", SERVE],
             "Env": [SEARCH_PATH],
             "ExposedPorts": {"80/tcp": {}},
-            "StopSignal": "SIGTERM",
         }),
     })
 }

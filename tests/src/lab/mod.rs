@@ -210,14 +210,14 @@ impl Lab {
         holder::runs(pid, holder::COMMAND).then_some(pid)
     }
 
-    /// Puts the archives of the example images where the node imports images from.
+    /// Puts the archives of the example images where the node imports images from, unless those of this build are there.
     fn add_images(&self) -> Result<()> {
-        let directory = self.paths.state().join("images");
-        if !directory.join("web.tar").exists() {
+        let (directory, images) = (self.paths.state().join("images"), self.binary.with_file_name("images"));
+        let changed = |path: &Path| fs::metadata(path).and_then(|file| file.modified());
+        let built = changed(&images).with_context(|| format!("{} is not built", images.display()))?;
+        if !changed(&directory.join("web.tar")).is_ok_and(|made| made > built) {
             let busybox = run("sh", &["-c", "command -v busybox"]).context("busybox is missing")?;
-            output(
-                Command::new(self.binary.with_file_name("images")).arg(&directory).args(["--busybox", busybox.trim()]),
-            )?;
+            output(Command::new(images).arg(&directory).args(["--busybox", busybox.trim()]))?;
         }
         Ok(())
     }

@@ -88,12 +88,7 @@ pub(crate) fn source_ranges(lab: &Lab) -> Result<()> {
 
 pub(crate) fn endpoints_come_and_go(lab: &Lab) -> Result<()> {
     let space = servers(lab)?;
-    // While no other is there, pods that are ending go on answering (KEP-1669), and httpd does not end by itself.
-    space.apply(
-        "{apiVersion: apps/v1, kind: Deployment, metadata: {name: moving}, spec: {replicas: 1, selector: {matchLabels: {app: moving}}, \
-         template: {metadata: {labels: {app: moving}}, spec: {terminationGracePeriodSeconds: 1, \
-         containers: [{name: web, image: 'knarr.io/examples/web:1'}]}}}}",
-    )?;
+    space.kubectl(&["create", "deployment", "moving", "--image=knarr.io/examples/web:1"])?;
     space.rolled_out("deployment/moving")?;
     space.kubectl(&["expose", "deployment/moving", "--port=80"])?;
     let address = cluster_ip(&space, "moving")?;
