@@ -1,20 +1,24 @@
 //! A harness for tests that share one lab: starts it, runs the tests side by side, says how each ended, resets it.
 //!
 //! The arguments are those of a usual test program: words that select tests by their names, `--list` and `--exact`.
-//! `KNARR_KEEP_LAB=1` keeps the lab for looking into it.
+//! `KNARR_KEEP_LAB=1` keeps the lab for looking into it. A run that is told to end resets its lab; after one that was killed
+//! the next run does.
+
+mod own_lab;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rand::Rng;
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::lab::Lab;
-use crate::wait::until;
+pub use own_lab::OwnLab;
 
 /// A test: its name, and what it does in the lab.
 pub type Test = (&'static str, fn(&Lab) -> Result<()>);
@@ -31,63 +35,6 @@ pub struct Suite {
     pub arguments: &'static [&'static str],
 }
 
-/// A lab of a random name that is reset when this is dropped.
-pub struct OwnLab {
-    lab: Lab,
-    keep: bool,
-}
-
-impl OwnLab {
-    /// Prepares the lab with the programs built beside the running one.
-    ///
-    /// # Errors
-    /// When a program is not built.
-    pub fn new(arguments: &[&str]) -> Result<Self> {
-        const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
-        let mut random = rand::rng();
-        let letter = |_| char::from(LETTERS.get(random.random_range(0..LETTERS.len())).copied().unwrap_or(b'a'));
-        let name = format!("kt-{}", (0..8).map(letter).collect::<String>());
-        let (knarr, _) = (beside("knarr")?, beside("images")?);
-        let target = knarr.parent().and_then(Path::parent).unwrap_or(Path::new("target"));
-        let lab = Lab::new(&name, &knarr, &target.join("lab").join(&name))?.with_arguments(arguments);
-        Ok(Self { lab, keep: std::env::var_os("KNARR_KEEP_LAB").is_some() })
-    }
-
-    /// The lab.
-    #[must_use]
-    pub fn lab(&self) -> &Lab {
-        &self.lab
-    }
-
-    /// Starts the lab and waits until its node can run pods.
-    ///
-    /// # Errors
-    /// When that takes too long; with the end of the server's log.
-    pub fn up(&self) -> Result<()> {
-        self.lab.up()?;
-        until("the node is Ready", Duration::from_secs(60), || {
-            self.lab
-                .kubectl_output(&["wait", "--for=condition=Ready", "node", "--all", "--timeout=30s"])
-                .map_err(|error| format!("{error:#}"))
-        })
-        .with_context(|| self.lab.log_tail())
-        .map(drop)
-    }
-}
-
-impl Drop for OwnLab {
-    fn drop(&mut self) {
-        if self.keep {
-            eprintln!("kept: KUBECONFIG={}", self.lab.paths().kubeconfig().display());
-        } else if let Err(error) = self.lab.reset() {
-            eprintln!("the lab resists its reset: {error:#}");
-        } else if let Some(files) = self.lab.paths().kubeconfig().parent() {
-            // Empty after the reset; when it is not, what is in it is worth looking at.
-            let _ = std::fs::remove_dir(files);
-        }
-    }
-}
-
 /// A program that is built beside the running one, or beside the folder of test programs.
 ///
 /// # Errors
@@ -96,6 +43,14 @@ pub fn beside(program: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(program)).find(|path| path.is_file());
     found.with_context(|| format!("{program} is not built: cargo build -p knarr -p knarr-images -p knarr-tests --bins"))
+}
+
+/// What the suite waits for.
+enum Report {
+    /// A test has ended; whether well.
+    Ended(&'static str, bool),
+    /// Somebody wants the run to end.
+    Interrupted,
 }
 
 impl Suite {
@@ -130,35 +85,71 @@ impl Suite {
             return Ok(0);
         }
         let start = Instant::now();
+        let (report, reports) = mpsc::channel();
+        let interrupted = report.clone();
+        // Before there is a lab to reset.
+        on_interrupt(move || {
+            // Nobody listens once all is done.
+            let _ = interrupted.send(Report::Interrupted);
+        })?;
         let own = OwnLab::new(self.arguments)?;
         own.up()?;
-        say(&format!("running {} tests; the lab started in {:.1} s", tests.len(), start.elapsed().as_secs_f64()));
+        let (name, took) = (own.lab().name(), start.elapsed().as_secs_f64());
+        say(&format!("running {} tests in the lab {name}, which started in {took:.1} s", tests.len()));
         let queue = Arc::new(Mutex::new(Vec::from(tests).into_iter()));
-        let (report, reports) = mpsc::channel();
         for _ in 0..self.at_once {
             let (queue, report, lab) = (queue.clone(), report.clone(), own.lab().clone());
             std::thread::spawn(move || {
                 while let Some((name, test)) = next(&queue) {
                     // Nobody listens once the suite has given up.
-                    let _ = report.send((name, one(name, test, &lab)));
+                    let _ = report.send(Report::Ended(name, one(name, test, &lab)));
                 }
             });
         }
-        drop(report);
         let mut waiting: Vec<&str> = tests.iter().map(|&(name, _)| name).collect();
         let mut failed = 0;
-        while let Ok((name, fine)) = reports.recv_timeout(LIMIT.saturating_sub(start.elapsed())) {
-            waiting.retain(|&other| other != name);
-            failed += usize::from(!fine);
+        while !waiting.is_empty() {
+            match reports.recv_timeout(LIMIT.saturating_sub(start.elapsed())) {
+                Ok(Report::Ended(name, fine)) => {
+                    waiting.retain(|&other| other != name);
+                    failed += usize::from(!fine);
+                }
+                Ok(Report::Interrupted) => {
+                    say(&format!("\ninterrupted before the end of {waiting:?}"));
+                    break;
+                }
+                Err(_) => {
+                    say(&format!("\nno end after {LIMIT:?}: {waiting:?}"));
+                    break;
+                }
+            }
         }
-        if !waiting.is_empty() {
-            say(&format!("\nno end after {LIMIT:?}: {waiting:?}"));
-        }
+        // After an early end nothing more begins in a lab that goes.
+        while next(&queue).is_some() {}
         if failed + waiting.len() > 0 {
             say(&format!("\n---- the end of the server's log ----\n{}", own.lab().log_tail()));
         }
         Ok(failed + waiting.len())
     }
+}
+
+/// Calls `then` when the user or a supervisor asks this process to end, which it then does not by itself.
+fn on_interrupt(then: impl FnOnce() + Send + 'static) -> Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+        then();
+    });
+    Ok(())
 }
 
 fn next(queue: &Mutex<std::vec::IntoIter<Test>>) -> Option<Test> {
