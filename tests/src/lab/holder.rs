@@ -59,15 +59,14 @@ fn reap() -> Result<()> {
     }
 }
 
-/// Whether that process runs (is no zombie) and `word` is one of its arguments or the name of its program.
-pub(super) fn runs(pid: u32, word: &str) -> bool {
+/// Whether that process runs (is no zombie) and each of `words` is one of its arguments, or the last part of such a path.
+pub(super) fn runs(pid: u32, words: &[&str]) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
     let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let is_word = |argument: &[u8]| {
-        argument == word.as_bytes() || argument.rsplit(|&byte| byte == b'/').next() == Some(word.as_bytes())
-    };
-    !matches!(state, None | Some('Z' | 'X')) && arguments.split(|&byte| byte == 0).any(is_word)
+    let ends = |argument: &[u8]| argument.rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
+    let ends: Vec<_> = arguments.split(|&byte| byte == 0).map(ends).collect();
+    !matches!(state, None | Some('Z' | 'X')) && words.iter().all(|word| ends.iter().any(|end| end == word.as_bytes()))
 }
 
 /// The parent of a process; `None` when it has ended.

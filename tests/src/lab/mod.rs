@@ -126,7 +126,7 @@ impl Lab {
         run("kill", &["-s", signal, &pid.to_string()])?;
         until("the server ends", Duration::from_secs(30), || match (self.server_pid(), parent) {
             (Some(now), _) if now == pid => Err(format!("process {pid} still runs")),
-            (_, Some(parent)) if holder::runs(parent, "nsenter") => Err(format!("its nsenter {parent} still runs")),
+            (_, Some(parent)) if holder::runs(parent, &["nsenter"]) => Err(format!("its nsenter {parent} still runs")),
             _ => Ok(()),
         })?;
         remove_file(&self.paths.pid_file())
@@ -200,14 +200,19 @@ impl Lab {
     #[must_use]
     pub fn server_pid(&self) -> Option<u32> {
         let pid = fs::read_to_string(self.paths.pid_file()).ok()?.trim().parse().ok()?;
-        holder::runs(pid, "knarr").then_some(pid)
+        self.is_server(pid).then_some(pid)
+    }
+
+    /// The pid in a file may be another process by now, even another lab's server: the run directory tells them apart.
+    fn is_server(&self, pid: u32) -> bool {
+        holder::runs(pid, &["server", &self.name])
     }
 
     /// The pid of the holder, if the node is up.
     #[must_use]
     pub fn holder(&self) -> Option<u32> {
         let pid = fs::read_to_string(self.paths.holder_pid_file()).ok()?.trim().parse().ok()?;
-        holder::runs(pid, holder::COMMAND).then_some(pid)
+        holder::runs(pid, &[&self.name, holder::COMMAND]).then_some(pid)
     }
 
     /// Puts the archives of the example images where the node imports images from, unless those of this build are there.
@@ -286,7 +291,7 @@ impl Lab {
             .context("cannot start the server")?;
         let pid = until("the server starts", Duration::from_secs(10), || {
             let pid = holder::only_child(child.id())?;
-            if holder::runs(pid, "knarr") { Ok(pid) } else { Err(format!("process {pid} is not knarr yet")) }
+            if self.is_server(pid) { Ok(pid) } else { Err(format!("process {pid} is not knarr yet")) }
         })
         .with_context(|| self.log_tail())?;
         cgroup::attach(&self.name, pid)?;

@@ -39,6 +39,12 @@ impl Paths {
         &self.run
     }
 
+    /// What scripts use: the directory of the files below.
+    #[must_use]
+    pub fn files(&self) -> &Path {
+        &self.files
+    }
+
     /// The administrator's kubeconfig, for use in the machine's own namespace.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
