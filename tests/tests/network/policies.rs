@@ -73,15 +73,23 @@ pub(crate) fn traffic_policies(lab: &Lab) -> Result<()> {
 
 pub(crate) fn source_ranges(lab: &Lab) -> Result<()> {
     let space = servers(lab)?;
-    service(&space, "fenced", "who", "type: LoadBalancer, loadBalancerSourceRanges: [192.168.1.99/32]")?;
+    service(&space, "fenced", "who", &format!("type: LoadBalancer, loadBalancerSourceRanges: [{LAN_ADDRESS}/32]"))?;
     let address = load_balancer(&space, "fenced")?;
-    let inside = cluster_ip(&space, "fenced")?;
-    until_who(lab, Host::Node, inside).context("ranges concern clients from outside")?;
-    let outcome =
-        lab.on(Host::Lan, move || Ok(TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()))?;
-    ensure!(!outcome, "the LAN is not in the range");
-    let range = format!(r#"{{"spec":{{"loadBalancerSourceRanges":["{LAN_ADDRESS}/32"]}}}}"#);
-    space.kubectl(&["patch", "service", "fenced", "--patch", &range])?;
+    until_who(lab, Host::Lan, address).context("the LAN is in the range")?;
+    let limit_to = |range: &str| {
+        let patch = format!(r#"{{"spec":{{"loadBalancerSourceRanges":["{range}"]}}}}"#);
+        space.kubectl(&["patch", "service", "fenced", "--patch", &patch])
+    };
+    limit_to("192.168.1.99/32")?;
+    until("the LAN is shut out", POD, || {
+        let connect = move || Ok(TcpStream::connect_timeout(&address, Duration::from_secs(1)).map_err(|e| e.kind()));
+        match lab.on(Host::Lan, connect) {
+            Ok(Err(ErrorKind::TimedOut)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })?;
+    until_who(lab, Host::Node, cluster_ip(&space, "fenced")?).context("ranges concern clients from outside")?;
+    limit_to(&format!("{LAN_ADDRESS}/32"))?;
     until_who(lab, Host::Lan, address)?;
     space.kubectl(&["delete", "service", "fenced"]).map(drop)
 }

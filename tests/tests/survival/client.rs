@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use knarr_tests::lab::{Host, Lab};
 use knarr_tests::web::fetch;
 
@@ -51,6 +51,7 @@ impl Client {
                 last = Instant::now();
                 std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
             }
+            ensure!(stopped.load(Ordering::Relaxed), "the test took longer than {BOUND:?}: the rest was not watched");
             Ok(seen)
         });
         Self { stop, thread }

@@ -19,6 +19,7 @@ const TESTS: &[Test] = &[
     ("killed_containerd_is_back_and_pods_stay", node::containerd_killed),
     ("reboot_brings_the_pods_back", node::reboot),
     ("labs_side_by_side_leave_nothing_behind", traces::side_by_side),
+    ("runs_that_are_ended_leave_nothing_behind", traces::ended_runs),
 ];
 
 fn main() -> ExitCode {

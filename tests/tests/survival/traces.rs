@@ -1,13 +1,16 @@
 //! Labs side by side, one run after the other; nothing of them stays.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use knarr_tests::command::run;
 use knarr_tests::lab::Lab;
-use knarr_tests::space::Space;
+use knarr_tests::space::{POD, Space};
 use knarr_tests::suite::OwnLab;
+use knarr_tests::wait::until;
 
 use crate::world::{addresses, containers, world};
 
@@ -88,4 +91,33 @@ pub(crate) fn side_by_side(lab: &Lab) -> Result<()> {
     }
     ensure!(containers(&space)? == before, "the first lab's pods were touched");
     addresses(&space).map(drop)
+}
+
+/// Runs of this very program that do not come to their end: one is told to end, the other one has no say.
+pub(crate) fn ended_runs(lab: &Lab) -> Result<()> {
+    let foreign = traces("no-such-lab")?;
+    for signal in ["TERM", "KILL"] {
+        let mut run_of_tests = Command::new(std::env::current_exe()?);
+        run_of_tests.args(["--exact", "killed_dataplane_is_back_at_once"]).env_remove("KNARR_KEEP_LAB");
+        let mut process = run_of_tests.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let mut told = BufReader::new(process.stdout.take().context("no standard output")?);
+        let mut line = String::new();
+        told.read_line(&mut line)?;
+        let name = line.split([' ', ',']).find(|word| word.starts_with("kt-"));
+        let name = name.with_context(|| format!("no lab in {line:?}"))?;
+        ensure!(traces(name)? != foreign, "{name} has no traces");
+        run("kill", &["-s", signal, &process.id().to_string()])?;
+        process.wait()?;
+        if signal == "KILL" {
+            // The next run.
+            drop(OwnLab::new(&[])?);
+        }
+        // What the run had started may still be asking the server that is no more.
+        until("nothing is left", POD, || match traces(name) {
+            Ok(found) if found == foreign => Ok(()),
+            other => Err(format!("after {signal}: {other:#?}")),
+        })?;
+    }
+    ensure!(lab.server_pid().is_some(), "a lab in use was reset");
+    Ok(())
 }
