@@ -28,6 +28,7 @@ const TESTS: &[Test] = &[
     ("preconditions_and_finalizers", objects::deletion),
     ("generated_names_and_delete_collection", objects::collections),
     ("binding", objects::binding),
+    ("addresses_and_ports_are_given_once", objects::service_addresses),
     ("status_and_scale", objects::subresources),
     ("representations", objects::representations),
     ("credentials_and_impersonation", access::credentials_and_impersonation),

@@ -1,9 +1,10 @@
 //! Single objects: concurrency, deletion, subresources, forms.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use knarr_tests::api::Api;
+use knarr_tests::api::{Answer, Api};
 use knarr_tests::lab::Lab;
 use knarr_tests::space::{POD, Space};
 use knarr_tests::wait::until;
@@ -90,7 +91,7 @@ pub(crate) fn collections(lab: &Lab) -> Result<()> {
     let space = Space::new(lab, "collections")?;
     let api = Api::admin(lab)?;
     let all = format!("/api/v1/namespaces/{}/secrets", space.name());
-    let mut names = std::collections::BTreeSet::new();
+    let mut names = BTreeSet::new();
     for number in 0..10 {
         let object = json!({"metadata": {"generateName": "gen-", "labels": {"half": (number % 2).to_string()}}});
         let name = api.post(&all, &object)?.json()?["metadata"]["name"].as_str().context("name")?.to_owned();
@@ -183,5 +184,51 @@ pub(crate) fn representations(lab: &Lab) -> Result<()> {
         answer.json()?;
         ensure!(start.elapsed() < Duration::from_secs(20), "{path} took {:?}", start.elapsed());
     }
+    Ok(())
+}
+
+/// What two Services cannot both have: of many that ask for the same at once one gets it, and whoever asks for nothing in
+/// particular gets what nobody has.
+pub(crate) fn service_addresses(lab: &Lab) -> Result<()> {
+    const AT_ONCE: usize = 8;
+    let space = Space::new(lab, "given-once")?;
+    let api = Api::admin(lab)?;
+    let all = format!("/api/v1/namespaces/{}/services", space.name());
+    let make = |name: String, address: &str, port: u16| -> Result<Answer> {
+        let ports = json!([{"port": 80, "nodePort": port}]);
+        api.post(
+            &all,
+            &json!({"metadata": {"name": name}, "spec": {"type": "NodePort", "clusterIP": address, "ports": ports}}),
+        )
+    };
+    let race = |address: &str, port: u16| -> Result<Vec<Answer>> {
+        std::thread::scope(|scope| {
+            let start = |number: usize| scope.spawn(move || make(format!("s{number}-{port}"), address, port));
+            let threads: Vec<_> = (0..AT_ONCE).map(start).collect();
+            threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow::anyhow!("panicked"))?).collect()
+        })
+    };
+    for (address, port, message) in
+        [("10.43.77.7", 0, "provided IP is already allocated"), ("", 30_777, "provided port is already allocated")]
+    {
+        let answers = race(address, port)?;
+        let winners: Vec<_> = answers.iter().filter(|answer| answer.status == 201).collect();
+        ensure!(winners.len() == 1, "{address} {port}: {answers:?}");
+        for loser in answers.iter().filter(|answer| answer.status != 201) {
+            expect("what another has", loser, 422, "Invalid", message)?;
+        }
+        let name = winners[0].json()?["metadata"]["name"].as_str().context("name")?.to_owned();
+        space.kubectl(&["delete", "service", &name])?;
+        let again = make(format!("again-{port}"), address, port)?;
+        ensure!(again.status == 201, "it is free with its owner's end: {again}");
+    }
+    let (mut addresses, mut ports) = (BTreeSet::new(), BTreeSet::new());
+    for answer in race("", 0)? {
+        ensure!(answer.status == 201, "{answer}");
+        let spec = answer.json()?["spec"].clone();
+        addresses.insert(spec["clusterIP"].to_string());
+        ports.insert(spec["ports"][0]["nodePort"].to_string());
+    }
+    ensure!(addresses.len() == AT_ONCE && ports.len() == AT_ONCE, "{addresses:?} {ports:?}");
     Ok(())
 }

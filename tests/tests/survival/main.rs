@@ -4,6 +4,7 @@
 mod client;
 mod kill;
 mod node;
+mod taints;
 mod traces;
 mod world;
 
@@ -19,6 +20,8 @@ const TESTS: &[Test] = &[
     ("killed_containerd_is_back_and_pods_stay", node::containerd_killed),
     ("reboot_brings_the_pods_back", node::reboot),
     ("labs_side_by_side_leave_nothing_behind", traces::side_by_side),
+    // The pods of the tests above do not tolerate it.
+    ("cordoned_and_tainted_nodes_turn_pods_away", taints::cordon_and_evict),
     ("runs_that_are_ended_leave_nothing_behind", traces::ended_runs),
 ];
 

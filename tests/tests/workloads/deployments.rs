@@ -114,6 +114,27 @@ pub(crate) fn rollout_that_fails_keeps_the_old_pods(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+pub(crate) fn replication_controller(lab: &Lab) -> Result<()> {
+    let space = Space::new(lab, "replication")?;
+    space.apply(
+        r#"{apiVersion: v1, kind: ReplicationController, metadata: {name: old}, spec: {replicas: 2, selector: {app: old}, template: {
+            metadata: {labels: {app: old}},
+            spec: {terminationGracePeriodSeconds: 1, containers: [{name: c, image: "busybox:1", command: [sleep, "1000"]}]}}}}"#,
+    )?;
+    space.until_is("replicationcontroller/old", ".status.readyReplicas", "2")?;
+    let lost = space.pods("app=old")?.pop().unwrap_or_default();
+    space.kubectl(&["delete", "pod", &lost])?;
+    until("another pod takes its place", POD, || match space.pods("app=old") {
+        Ok(pods) if pods.len() == 2 && !pods.contains(&lost) => Ok(()),
+        other => Err(format!("{other:?}, without {lost}")),
+    })?;
+    space.kubectl(&["scale", "replicationcontroller/old", "--replicas=1"])?;
+    until("the surplus pod is gone", POD, || match space.pods("app=old") {
+        Ok(pods) if pods.len() == 1 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+}
+
 pub(crate) fn delete_cascades_as_told(lab: &Lab) -> Result<()> {
     let space = Space::new(lab, "cascade")?;
     let gone = |what: &str| {

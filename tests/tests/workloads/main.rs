@@ -16,6 +16,7 @@ const TESTS: &[Test] = &[
     ("deployment_scales_rolls_out_and_back", deployments::scales_rolls_out_and_back),
     ("deployment_recreates_without_overlap", deployments::recreates_without_overlap),
     ("rollout_that_fails_keeps_the_old_pods", deployments::rollout_that_fails_keeps_the_old_pods),
+    ("replication_controller_keeps_its_pods", deployments::replication_controller),
     ("delete_cascades_as_told", deployments::delete_cascades_as_told),
     ("namespace_goes_with_all_it_holds", deployments::namespace_goes_with_all_it_holds),
     ("logs_of_every_kind", interaction::logs),

@@ -24,6 +24,10 @@ spec:
   - {name: whole, configMap: {name: plain}}
   - {name: hidden, secret: {secretName: hidden, defaultMode: 0400}}
   - {name: missing, configMap: {name: missing, optional: true}}
+  - name: both
+    projected: {sources: [
+      {configMap: {name: plain, items: [{key: size, path: size}]}}, {secret: {name: hidden}},
+      {downwardAPI: {items: [{path: name, fieldRef: {fieldPath: metadata.name}}]}}]}
   containers:
   - name: c
     image: busybox:1
@@ -38,6 +42,7 @@ spec:
     - {name: whole, mountPath: /single/size, subPath: size}
     - {name: hidden, mountPath: /hidden, readOnly: true}
     - {name: missing, mountPath: /missing}
+    - {name: both, mountPath: /both}
 "#,
     )?;
     space.wait("condition=Ready", &["pod/reader"])?;
@@ -48,6 +53,7 @@ spec:
         ("cat /whole/colour /single/size", "blue7"),
         ("cat /hidden/password; stat -L -c %a:%g /hidden/password", "s3cret440:2000\n"),
         ("ls /missing", ""),
+        ("cd /both; ls; cat size password name", "name\npassword\nsize\n7s3cretreader"),
         ("touch /whole/new 2>/dev/null || echo read-only", "read-only\n"),
         ("stat -f -c %T /hidden", "tmpfs\n"),
     ] {
