@@ -4,6 +4,8 @@ CARGO ?= $(or $(shell command -v cargo),$(HOME)/.cargo/bin/cargo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FILES := $(if $(filter knarr-lab,$(LAB)),target/lab,target/lab-$(LAB))
 LAUNCHER = $(TARGET)/release/lab --name $(LAB) --knarr $(TARGET)/release/knarr --files $(FILES)
+# A lab outlives the programs that were built for it.
+AS_LEFT = if [ -e /var/lib/$(LAB) ] && [ ! -x $(TARGET)/release/lab ]; then $(MAKE) --no-print-directory build; fi
 
 .PHONY: run stop reset test test-vm build dependencies dependencies-vm dependencies-go bench-node bench-store
 
@@ -13,11 +15,11 @@ run: build
 
 ## Stops knarr; pods, DNS and flows go on.
 stop:
-	@if [ -x $(TARGET)/release/lab ]; then $(LAUNCHER) stop; fi
+	@$(AS_LEFT) && if [ -x $(TARGET)/release/lab ]; then $(LAUNCHER) stop; fi
 
 ## Removes every trace of the lab.
 reset:
-	@if [ -x $(TARGET)/release/lab ]; then $(LAUNCHER) reset; fi
+	@$(AS_LEFT) && if [ -x $(TARGET)/release/lab ]; then $(LAUNCHER) reset; fi
 
 ## The release profile: what is installed, and what the figures are measured on.
 build: dependencies
