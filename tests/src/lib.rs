@@ -5,6 +5,7 @@
 pub mod api;
 pub mod command;
 pub mod dns;
+pub mod etcd;
 pub mod figures;
 pub mod lab;
 pub mod netns;

@@ -2,7 +2,7 @@
 //!
 //! The store knows bytes and revisions, no Kubernetes. One [`Revision`] counts all changes of all keys; every change gets
 //! the next one. A transaction takes one revision for all keys it writes. [`Store`] is the interface; [`LogStore`] keeps
-//! everything in a directory of this machine.
+//! everything in a directory of this machine, [`EtcdStore`] in etcd, for several servers.
 //!
 //! # One example, by hand
 //!
@@ -51,6 +51,7 @@
 
 mod engine;
 mod error;
+mod etcd;
 mod index;
 mod limits;
 mod log;
@@ -59,6 +60,7 @@ mod store;
 
 pub use engine::{LogStore, Options, Stats};
 pub use error::Error;
+pub use etcd::{EtcdOptions, EtcdStore};
 pub use limits::{MAX_KEY, MAX_OPS, MAX_TXN, MAX_VALUE};
 pub use model::{Batch, Durability, Event, Guard, KeyValue, Op, Outcome, Page, Range, Revision, Txn, prefix_end};
 pub use store::{Shared, Store, Watch};

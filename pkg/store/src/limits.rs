@@ -46,10 +46,8 @@ pub(crate) fn check(txn: &Txn) -> Result<(), Error> {
         if !named.insert(written(op)) {
             return Err(Error::Invalid("a key is written twice"));
         }
-        if let Op::Put(_, value) = op
-            && value.len() > MAX_VALUE
-        {
-            return Err(Error::TooLarge(value.len()));
+        if value_size(op) > MAX_VALUE {
+            return Err(Error::TooLarge(value_size(op)));
         }
     }
     match size(txn) {
@@ -62,11 +60,16 @@ pub(crate) fn check(txn: &Txn) -> Result<(), Error> {
 fn size(txn: &Txn) -> usize {
     let key = |key: &Bytes| key.len() + MAX_PREFIX + FRAME;
     let guards = txn.guards.iter().map(|guard| 2 * key(guarded(guard)));
-    let ops = txn.ops.iter().map(|op| match op {
-        Op::Put(name, value) => key(name) + value.len(),
-        Op::Delete(name) => key(name),
-    });
+    let ops = txn.ops.iter().map(|op| key(written(op)) + value_size(op));
     FRAME + guards.sum::<usize>() + ops.sum::<usize>()
+}
+
+/// What an operation writes.
+pub(crate) fn value_size(op: &Op) -> usize {
+    match op {
+        Op::Put(_, value) => value.len(),
+        Op::Delete(_) => 0,
+    }
 }
 
 /// The key that a guard is about.
