@@ -18,7 +18,7 @@ use crate::image::pull::Puller;
 use crate::node;
 use crate::node::facts::Facts;
 use crate::objects::Objects;
-use crate::pod::config::{Capacity, Resolver};
+use crate::pod::config::Resolver;
 use crate::pod::dispatch::Pods;
 use crate::pod::shared::{Owners, Shared};
 use crate::upkeep;
@@ -120,7 +120,7 @@ impl Kubelet {
                 ..Resolver::default()
             },
             resolv_conf: config.resolv_conf.clone(),
-            capacity: Capacity { memory: facts.memory },
+            memory: facts.memory,
             pids: config.pod_pids,
             cgroups: cgroups.clone(),
             runtime: runtime.clone(),

@@ -40,6 +40,17 @@ impl Tree {
         }
     }
 
+    /// Whether what a group may swap can be limited: the kernel counts it, and v2 hands the controller down to the group.
+    pub(crate) fn limits_swap(&self, path: &str) -> bool {
+        match self {
+            Self::V1(hierarchies) => hierarchies
+                .iter()
+                .filter(|hierarchy| hierarchy.has("memory"))
+                .any(|hierarchy| below(&hierarchy.mount, path).join("memory.memsw.limit_in_bytes").exists()),
+            Self::V2(mount) => below(mount, path).join("memory.swap.max").exists(),
+        }
+    }
+
     pub(crate) fn exists(&self, path: &str) -> bool {
         self.mounts().iter().any(|mount| below(mount, path).is_dir())
     }

@@ -75,6 +75,18 @@ impl Cgroups {
         self.driver
     }
 
+    /// Whether this is v2: one hierarchy for everything.
+    #[must_use]
+    pub fn unified(&self) -> bool {
+        self.tree.unified()
+    }
+
+    /// Whether what pods may swap can be limited, once [`Cgroups::make_base`] has made their group.
+    #[must_use]
+    pub fn limits_swap(&self) -> bool {
+        self.tree.limits_swap(&self.directory(&self.pods()))
+    }
+
     /// Puts a process of our own into `ROOT/name` in every hierarchy.
     ///
     /// # Errors

@@ -25,7 +25,8 @@ pub(crate) struct Shared {
     pub(crate) resolver: Resolver,
     /// Where the node's own resolvers stand.
     pub(crate) resolv_conf: PathBuf,
-    pub(crate) capacity: Capacity,
+    /// Bytes that the node has.
+    pub(crate) memory: i64,
     /// Processes and threads that a pod may have.
     pub(crate) pids: Option<i64>,
     pub(crate) cgroups: Cgroups,
@@ -46,6 +47,11 @@ impl Shared {
         let node = self.nodes.get("", &self.node_name);
         let listed = node.as_ref().and_then(|node| node.status.as_ref()).and_then(|status| status.allocatable.as_ref());
         listed.into_iter().flatten().filter_map(|(name, amount)| Some((name.clone(), amount.0.parse().ok()?))).collect()
+    }
+
+    /// What containers are measured by.
+    pub(crate) fn capacity(&self) -> Capacity {
+        Capacity { memory: self.memory, unified: self.cgroups.unified(), swap: self.cgroups.limits_swap() }
     }
 
     /// The Services whose variables a pod of this namespace may see.

@@ -86,7 +86,7 @@ mod tests {
             environment: vec![("A".into(), "1".into())],
             image_ref: "sha256:1".into(),
             image_user: ImageUser::default(),
-            capacity: Capacity { memory: 1 },
+            capacity: Capacity { memory: 1, unified: false, swap: false },
             target: None,
         };
         let config = container(&pod, &pod.spec().containers[0], 3, made).unwrap();

@@ -1,5 +1,7 @@
 //! Requests and limits as the runtime's numbers.
 
+use std::collections::HashMap;
+
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use crate::cgroup::{PERIOD, Qos};
@@ -11,6 +13,10 @@ use crate::pod::spec::{PodExt as _, Total, amount, milli, quota, shares};
 pub(crate) struct Capacity {
     /// Bytes.
     pub(crate) memory: i64,
+    /// Its cgroups are v2's.
+    pub(crate) unified: bool,
+    /// Its cgroups can limit swap.
+    pub(crate) swap: bool,
 }
 
 pub(super) fn container(pod: &Pod, container: &Container, capacity: Capacity) -> api::LinuxContainerResources {
@@ -27,8 +33,21 @@ pub(super) fn container(pod: &Pod, container: &Container, capacity: Capacity) ->
         cpu_quota: cpu_limit.map_or(0, quota),
         memory_limit_in_bytes: memory_limit.unwrap_or(0),
         oom_score_adj: oom_score(pod, container, capacity),
+        // On v1 the sum of both is limited. No limit of memory is none of the sum, too.
+        memory_swap_limit_in_bytes: memory_limit.filter(|_| capacity.swap && !capacity.unified).unwrap_or(0),
+        unified: unified(capacity),
         ..Default::default()
     }
+}
+
+/// Upstream's defaults on v2: the processes of a container end together when its memory is out (`singleProcessOOMKill`),
+/// and pods do not swap (`memorySwap.swapBehavior`).
+fn unified(capacity: Capacity) -> HashMap<String, String> {
+    [("memory.oom.group", "1", true), ("memory.swap.max", "0", capacity.swap)]
+        .into_iter()
+        .filter(|(_, _, possible)| capacity.unified && *possible)
+        .map(|(file, value, _)| (file.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// The sandbox shows the sum of its containers to the runtime.
@@ -73,7 +92,8 @@ mod tests {
 
     fn of(resources: serde_json::Value) -> (Pod, api::LinuxContainerResources) {
         let pod = pod(json!({"containers": [{"name": "a", "resources": resources}]}));
-        let made = container(&pod, &pod.spec().containers[0], Capacity { memory: 8 << 30 });
+        let made =
+            container(&pod, &pod.spec().containers[0], Capacity { memory: 8 << 30, unified: false, swap: false });
         (pod, made)
     }
 
@@ -91,6 +111,21 @@ mod tests {
             let numbers = (made.cpu_shares, made.cpu_quota, made.memory_limit_in_bytes, made.oom_score_adj);
             assert_eq!(numbers, (cpu_shares, cpu_quota, memory, oom), "{resources}");
         }
+    }
+
+    #[test]
+    fn pods_do_not_swap_and_end_whole_when_their_memory_is_out() {
+        let pod = pod(json!({"containers": [{"name": "a", "resources": {"limits": {"memory": "1Mi"}}}]}));
+        let made = |unified, swap| {
+            let made = container(&pod, &pod.spec().containers[0], Capacity { memory: 8 << 30, unified, swap });
+            let mut files: Vec<String> = made.unified.iter().map(|(file, value)| format!("{file}={value}")).collect();
+            files.sort();
+            (made.memory_swap_limit_in_bytes, files.join(" "))
+        };
+        assert_eq!(made(false, false), (0, String::new()), "runc refuses what the kernel does not count");
+        assert_eq!(made(false, true), (1 << 20, String::new()));
+        assert_eq!(made(true, false), (0, "memory.oom.group=1".into()));
+        assert_eq!(made(true, true), (0, "memory.oom.group=1 memory.swap.max=0".into()));
     }
 
     #[test]

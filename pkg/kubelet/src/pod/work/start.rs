@@ -117,7 +117,7 @@ impl Start {
             environment,
             image_ref: image.id,
             image_user: ImageUser { uid: image.uid, name: image.user },
-            capacity: self.shared.capacity,
+            capacity: self.shared.capacity(),
             target: self.target.clone(),
         };
         config::container(&self.pod, &self.container, self.restarts, made)
