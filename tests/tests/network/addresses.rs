@@ -45,10 +45,15 @@ pub(crate) fn from_the_lan(lab: &Lab) -> Result<()> {
 
     space.kubectl(&["delete", "service", "balanced"])?;
     until("nobody answers ARP for it", POD, || {
-        output(lab.on_lan("ip").args(["neighbour", "flush", "all"])).map_err(|error| format!("{error:#}"))?;
-        let told = lab.on_lan("arping").args(["-c", "1", "-w", "1", "-I", "lan0", &ip]).output();
-        match told {
-            Ok(told) if !told.status.success() => Ok(()),
+        let asked = || -> Result<String> {
+            output(lab.on_lan("ip").args(["neighbour", "flush", "all"]))?;
+            lab.on(Host::Lan, move || {
+                Ok(TcpStream::connect_timeout(&address, Duration::from_secs(1)).map(drop).is_ok())
+            })?;
+            output(lab.on_lan("ip").args(["neighbour", "show", &ip]))
+        };
+        match asked() {
+            Ok(learned) if !learned.is_empty() && !learned.contains("lladdr") => Ok(()),
             other => Err(format!("{other:?}")),
         }
     })

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use knarr_tests::command::{output, run};
+use knarr_tests::command::output;
 use knarr_tests::lab::{Lab, NODE_ADDRESS};
 use knarr_tests::wait::until;
 
@@ -40,10 +40,9 @@ pub(crate) fn show(lab: &Lab) -> Result<()> {
     page("LoadBalancer IP, from the LAN", &address, lab.on_lan("curl"))?;
     let neighbour = output(lab.on_lan("ip").args(["neighbour", "show", &address]))?;
     say(&format!("   the LAN's host learned by ARP: {}", neighbour.trim()));
-    let version = run("kubectl", &["version", "--client", "-o", "json"]).map(|_| "kubectl")?;
     say(&format!(
-        "\nThe cluster keeps running. Try:\n  export KUBECONFIG={}\n  {version} get pods -A\n  {version} scale deployment hello --replicas=5\n  \
-         {version} logs -l app=hello\n  make stop    # knarr stops, the pods go on answering\n  make run     # knarr is back\n  \
+        "\nThe cluster keeps running. Try:\n  export KUBECONFIG={}\n  kubectl get pods -A\n  kubectl scale deployment hello --replicas=5\n  \
+         kubectl logs -l app=hello\n  make stop    # knarr stops, the pods go on answering\n  make run     # knarr is back\n  \
          make reset   # removes every trace",
         lab.paths().kubeconfig().display()
     ));
