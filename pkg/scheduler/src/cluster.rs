@@ -1,12 +1,13 @@
 //! The scheduler's picture of the cluster.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::{Namespace, Node, Taint};
 use knarr_client::cache::Key;
 
 use crate::pod::{PodInfo, Resources};
+use crate::relation::Relations;
 
 /// A node and what is on it.
 #[derive(Debug)]
@@ -100,6 +101,9 @@ pub(crate) struct Cluster {
     nodes: Vec<NodeInfo>,
     positions: HashMap<String, usize>,
     placed: HashMap<Key, (String, PodInfo)>,
+    /// Those of them that have affinity terms: they matter to every pod that comes later.
+    related: HashSet<Key>,
+    namespaces: HashMap<String, Arc<Namespace>>,
 }
 
 impl Cluster {
@@ -143,12 +147,16 @@ impl Cluster {
         if let Some(info) = self.node_mut(node) {
             info.add(&pod);
         }
+        if pod.relations.as_ref().is_some_and(|relations| relations.has_terms()) {
+            self.related.insert(pod.key.clone());
+        }
         self.placed.insert(pod.key.clone(), (node.to_owned(), pod));
     }
 
     /// The pod is on no node any more. Answers whether it was on one.
     pub(crate) fn displace(&mut self, key: &Key) -> bool {
         let Some((node, pod)) = self.placed.remove(key) else { return false };
+        self.related.remove(key);
         if let Some(info) = self.node_mut(&node) {
             info.remove(&pod);
         }
@@ -158,6 +166,29 @@ impl Cluster {
     /// Whether the pod, as that incarnation, is on a node.
     pub(crate) fn is_placed(&self, key: &Key, uid: &str) -> bool {
         self.placed.get(key).is_some_and(|(_, pod)| pod.uid() == uid)
+    }
+
+    /// The pods that have a node that is known.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (&NodeInfo, &PodInfo)> {
+        self.placed.values().filter_map(|(node, pod)| Some((self.nodes.get(*self.positions.get(node)?)?, pod)))
+    }
+
+    /// Those of them that have affinity terms.
+    pub(crate) fn related(&self) -> impl Iterator<Item = (&NodeInfo, &Relations)> {
+        let placed = self.related.iter().filter_map(|key| self.placed.get(key));
+        placed.filter_map(|(node, pod)| Some((self.nodes.get(*self.positions.get(node)?)?, pod.relations.as_deref()?)))
+    }
+
+    /// A namespace came, changed or, without `now`, went.
+    pub(crate) fn set_namespace(&mut self, name: &str, now: Option<Arc<Namespace>>) {
+        match now {
+            Some(namespace) => drop(self.namespaces.insert(name.to_owned(), namespace)),
+            None => drop(self.namespaces.remove(name)),
+        }
+    }
+
+    pub(crate) fn namespace_label(&self, namespace: &str, key: &str) -> Option<&str> {
+        self.namespaces.get(namespace)?.metadata.labels.as_ref()?.get(key).map(String::as_str)
     }
 
     fn node_mut(&mut self, name: &str) -> Option<&mut NodeInfo> {

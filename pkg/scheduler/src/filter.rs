@@ -9,22 +9,36 @@ use crate::{node_selector, taint};
 /// Why a node is refused, as it appears in the condition and the event.
 pub(crate) type Reason = Cow<'static, str>;
 
-/// A filter answers with reasons; none means that the node fits.
-type Filter = fn(&PodInfo, &NodeInfo) -> Vec<Reason>;
+/// Why a node is not for a pod.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) reasons: Vec<Reason>,
+    /// Not even an empty node would do (upstream's `UnschedulableAndUnresolvable`).
+    pub(crate) is_hopeless: bool,
+}
+
+impl Refusal {
+    pub(crate) fn new(reason: &'static str) -> Self {
+        Self { reasons: vec![reason.into()], is_hopeless: false }
+    }
+
+    pub(crate) fn hopeless(reason: &'static str) -> Self {
+        Self { reasons: vec![reason.into()], is_hopeless: true }
+    }
+}
+
+/// A filter refuses, or it does not.
+type Filter = fn(&PodInfo, &NodeInfo) -> Option<Refusal>;
 
 /// In upstream's order; the first that refuses decides.
 const FILTERS: &[Filter] = &[node_unschedulable, node_name, taint_toleration, node_affinity, node_ports, resources_fit];
 
-/// All reasons of the first filter that refuses.
-pub(crate) fn refusal(pod: &PodInfo, node: &NodeInfo) -> Option<Vec<Reason>> {
-    FILTERS.iter().map(|filter| filter(pod, node)).find(|reasons| !reasons.is_empty())
+/// What the first filter that refuses says.
+pub(crate) fn refusal(pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
+    FILTERS.iter().find_map(|filter| filter(pod, node))
 }
 
-fn refuse(refused: bool, reason: &'static str) -> Vec<Reason> {
-    if refused { vec![reason.into()] } else { Vec::new() }
-}
-
-fn node_unschedulable(pod: &PodInfo, node: &NodeInfo) -> Vec<Reason> {
+fn node_unschedulable(pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
     let unschedulable = node.node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
     let cordon = k8s_openapi::api::core::v1::Taint {
         key: "node.kubernetes.io/unschedulable".to_owned(),
@@ -32,47 +46,53 @@ fn node_unschedulable(pod: &PodInfo, node: &NodeInfo) -> Vec<Reason> {
         ..Default::default()
     };
     let tolerations = pod.spec().tolerations.as_deref().unwrap_or_default();
-    refuse(unschedulable && !taint::tolerated(tolerations, &cordon), "node(s) were unschedulable")
+    let refused = unschedulable && !taint::tolerated(tolerations, &cordon);
+    refused.then(|| Refusal::hopeless("node(s) were unschedulable"))
 }
 
-fn node_name(pod: &PodInfo, node: &NodeInfo) -> Vec<Reason> {
+fn node_name(pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
     let wanted = pod.spec().node_name.as_deref().unwrap_or_default();
-    refuse(!wanted.is_empty() && wanted != node.name(), "node(s) didn't match the requested node name")
+    let refused = !wanted.is_empty() && wanted != node.name();
+    refused.then(|| Refusal::hopeless("node(s) didn't match the requested node name"))
 }
 
-fn taint_toleration(pod: &PodInfo, node: &NodeInfo) -> Vec<Reason> {
+fn taint_toleration(pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
     let tolerations = pod.spec().tolerations.as_deref().unwrap_or_default();
     let mut hard = node.taints().iter().filter(|taint| taint::is_hard(taint));
-    refuse(hard.any(|taint| !taint::tolerated(tolerations, taint)), "node(s) had untolerated taint(s)")
+    let refused = hard.any(|taint| !taint::tolerated(tolerations, taint));
+    refused.then(|| Refusal::hopeless("node(s) had untolerated taint(s)"))
 }
 
-fn node_affinity(pod: &PodInfo, node: &NodeInfo) -> Vec<Reason> {
-    refuse(!node_selector::allows(pod.spec(), node), "node(s) didn't match Pod's node affinity/selector")
+fn node_affinity(pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
+    let refused = !node_selector::allows(pod.spec(), node);
+    refused.then(|| Refusal::hopeless("node(s) didn't match Pod's node affinity/selector"))
 }
 
 /// A port is taken when it is used on the same address, or when one of the two uses it on all addresses.
-fn node_ports(pod: &PodInfo, node: &NodeInfo) -> Vec<Reason> {
+fn node_ports(pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
     let all = |address: &str| matches!(address, "0.0.0.0" | "::");
     let taken = pod.host_ports.iter().any(|(address, protocol, port)| {
         let users = node.host_ports.get(&(protocol.clone(), *port));
         users.is_some_and(|users| users.keys().any(|used| used == address || all(used) || all(address)))
     });
-    refuse(taken, "node(s) didn't have free ports for the requested pod ports")
+    taken.then(|| Refusal::new("node(s) didn't have free ports for the requested pod ports"))
 }
 
-fn resources_fit(pod: &PodInfo, node: &NodeInfo) -> Vec<Reason> {
-    let mut reasons: Vec<Reason> = Vec::new();
+fn resources_fit(pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
+    let mut refusal = Refusal::default();
+    let reasons = &mut refusal.reasons;
     if i64::try_from(node.pods).unwrap_or(i64::MAX) >= node.allocatable.get(PODS) {
         reasons.push("Too many pods".into());
     }
     for (name, wanted) in pod.requests.iter().filter(|(_, wanted)| *wanted > 0) {
         if wanted > node.allocatable.get(name).saturating_sub(node.requested.get(name)) {
             reasons.push(format!("Insufficient {name}").into());
+            refusal.is_hopeless |= wanted > node.allocatable.get(name);
         }
     }
     // cpu before memory before the rest, as upstream lists them.
     reasons.sort_by_key(|reason| !reason.ends_with(CPU));
-    reasons
+    (!reasons.is_empty()).then_some(refusal)
 }
 
 #[cfg(test)]
@@ -87,7 +107,7 @@ mod tests {
             "resources": {"requests": {"cpu": "3", "memory": "1Gi"}}}]});
         cluster.place(info("busy", busy), "a");
         let refusal = refusal(&info("p", pod_spec.clone()), cluster.node("a").unwrap()).unwrap_or_default();
-        assert_eq!(refusal, expect, "{pod_spec}");
+        assert_eq!(refusal.reasons, expect, "{pod_spec}");
     }
 
     #[test]
@@ -123,6 +143,6 @@ mod tests {
             cluster.place(pod, "a");
         }
         let refusal = refusal(&info("more", json!({"containers": []})), cluster.node("a").unwrap());
-        assert_eq!(refusal.unwrap(), ["Too many pods"]);
+        assert_eq!(refusal.unwrap(), Refusal::new("Too many pods"));
     }
 }

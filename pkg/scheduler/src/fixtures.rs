@@ -17,6 +17,12 @@ pub(crate) fn info(name: &str, spec: Value) -> PodInfo {
     PodInfo::new(Arc::new(pod(name, spec)))
 }
 
+/// A pod with labels, in some namespace.
+pub(crate) fn labelled(namespace: &str, name: &str, labels: Value, spec: Value) -> PodInfo {
+    let metadata = json!({"name": name, "namespace": namespace, "uid": name, "labels": labels});
+    PodInfo::new(Arc::new(serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()))
+}
+
 /// A node of 4 cores, 8 GiB and 10 pods, with labels and a spec.
 pub(crate) fn node(name: &str, labels: Value, spec: Value) -> Node {
     let mut all = json!({"kubernetes.io/hostname": name});
@@ -26,6 +32,12 @@ pub(crate) fn node(name: &str, labels: Value, spec: Value) -> Node {
         "metadata": {"name": name, "labels": all}, "spec": spec, "status": {"allocatable": allocatable},
     }))
     .unwrap()
+}
+
+/// Nodes `a` and `b` in the zone `east`, `c` in the zone `west`, and `d` in none.
+pub(crate) fn zones() -> Cluster {
+    let zone = |name: &str, zone: &str| node(name, json!({"zone": zone}), json!({}));
+    cluster(vec![zone("a", "east"), zone("b", "east"), zone("c", "west"), node("d", json!({}), json!({}))])
 }
 
 /// A cluster of these nodes.

@@ -5,15 +5,18 @@
 //! node, and binds it through the API's `/binding` in the background. The picture is fed by the shared caches' changes, so
 //! that no decision costs a list.
 
+mod affinity;
 mod bind;
 mod cluster;
 mod filter;
 mod node_selector;
 mod pod;
 mod queue;
+mod relation;
 mod run;
 mod score;
 mod select;
+mod spread;
 mod taint;
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use knarr_api::quantity::Quantity;
 use knarr_client::cache::Key;
 
+use crate::relation::Relations;
+
 /// Amounts of resources: CPU in thousandths of a core, everything else in its own unit. Names are interned by the caller's
 /// spec; a missing one is zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,6 +93,8 @@ pub(crate) struct PodInfo {
     pub(crate) host_ports: Vec<(String, String, i32)>,
     /// UID of the controlling owner; pods of one owner are spread.
     pub(crate) owner: Option<String>,
+    /// What it asks of its neighbours.
+    pub(crate) relations: Option<Arc<Relations>>,
 }
 
 impl PodInfo {
@@ -104,6 +108,7 @@ impl PodInfo {
             weight: spec.map(|spec| requests(spec, &container_weight)).unwrap_or_default(),
             host_ports: spec.map(host_ports).unwrap_or_default(),
             owner,
+            relations: Relations::of(&pod).map(Arc::new),
             pod,
         }
     }

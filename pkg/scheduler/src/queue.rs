@@ -1,6 +1,6 @@
 //! The pods that wait for a node.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use knarr_base::backoff::Backoff;
@@ -41,6 +41,8 @@ pub(crate) struct Queue {
     waiting: HashMap<Key, Waiting>,
     ready: BTreeMap<Rank, Key>,
     backing_off: BTreeMap<(Instant, Rank), Key>,
+    /// Refused pods that look at their neighbours.
+    refused_related: HashSet<Key>,
     arrivals: u64,
 }
 
@@ -70,6 +72,7 @@ impl Queue {
 
     /// The pod has gone or got a node.
     pub(crate) fn remove(&mut self, key: &Key) {
+        self.refused_related.remove(key);
         if let Some(waiting) = self.waiting.remove(key) {
             self.unlist(&waiting.state, waiting.rank);
         }
@@ -99,6 +102,9 @@ impl Queue {
         let until = now + waiting.backoff.delay();
         let old = std::mem::replace(&mut waiting.state, State::Refused { until });
         let rank = waiting.rank;
+        if waiting.pod.relations.is_some() {
+            self.refused_related.insert(key.clone());
+        }
         self.unlist(&old, rank);
     }
 
@@ -109,6 +115,14 @@ impl Queue {
                 waiting.state = State::BackingOff(until);
                 self.backing_off.insert((until, waiting.rank), key.clone());
             }
+        }
+    }
+
+    /// A pod came to a node, or has other labels: those that look at their neighbours are tried again.
+    pub(crate) fn retry_related(&mut self) {
+        let keys: Vec<Key> = self.refused_related.drain().collect();
+        for key in keys {
+            self.retry(&key);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use knarr_base::Shutdown;
 use knarr_client::cache::{Cache, Caches, Change, Key};
 use knarr_client::events::{Recorder, Type};
@@ -33,6 +33,7 @@ pub struct Clients {
 pub struct Scheduler {
     pods: Cache<Pod>,
     nodes: Cache<Node>,
+    namespaces: Cache<Namespace>,
     client: kube::Client,
     recorder: Recorder,
     cluster: Cluster,
@@ -55,6 +56,7 @@ impl Scheduler {
         Self {
             pods: clients.caches.of(),
             nodes: clients.caches.of(),
+            namespaces: clients.caches.of(),
             client: clients.client,
             recorder: clients.recorder,
             cluster: Cluster::default(),
@@ -81,9 +83,14 @@ impl Scheduler {
 
     async fn schedule(&mut self) {
         let (mut pods, mut nodes) = (self.pods.subscribe(), self.nodes.subscribe());
+        let mut namespaces = self.namespaces.subscribe();
         self.pods.synced().await;
         self.nodes.synced().await;
+        self.namespaces.synced().await;
         loop {
+            while let Some(change) = namespaces.ready() {
+                self.namespace_changed(&change);
+            }
             while let Some(change) = nodes.ready() {
                 self.node_changed(&change);
             }
@@ -103,6 +110,7 @@ impl Scheduler {
             tokio::select! {
                 change = nodes.next() => self.node_changed(&change),
                 change = pods.next() => self.pod_changed(&change),
+                change = namespaces.next() => self.namespace_changed(&change),
                 Some(Ok(bound)) = self.bindings.join_next() => self.bound(bound),
                 () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {}
             }
@@ -122,6 +130,17 @@ impl Scheduler {
         }
     }
 
+    fn namespace_changed(&mut self, change: &Change<Namespace>) {
+        let name = change.latest().metadata.name.as_deref().unwrap_or_default();
+        self.cluster.set_namespace(name, change.new.clone());
+        let labels = |namespace: &Option<_>| {
+            namespace.as_ref().and_then(|n: &std::sync::Arc<Namespace>| n.metadata.labels.clone())
+        };
+        if labels(&change.old) != labels(&change.new) {
+            self.queue.retry_related();
+        }
+    }
+
     fn pod_changed(&mut self, change: &Change<Pod>) {
         let key = Key::of(&**change.latest());
         let Some(pod) = &change.new else {
@@ -137,6 +156,9 @@ impl Scheduler {
         } else if !node.is_empty() {
             self.queue.remove(&key);
             self.cluster.place(info, &node);
+            if change.old.as_ref().is_none_or(|old| is_other_neighbour(old, pod)) {
+                self.queue.retry_related();
+            }
         } else if !self.cluster.is_placed(&key, info.uid()) {
             // Another incarnation may still hold its place.
             self.leave(&key);
@@ -204,6 +226,13 @@ fn is_ours(pod: &Pod) -> bool {
     let gated = spec.is_some_and(|spec| spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()));
     let scheduler = spec.and_then(|spec| spec.scheduler_name.as_deref()).unwrap_or(NAME);
     scheduler == NAME && !gated && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// Whether a pod on a node means something else to those that wait than before.
+fn is_other_neighbour(old: &Pod, new: &Pod) -> bool {
+    let node = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    let ends = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
+    node(old) != node(new) || old.metadata.labels != new.metadata.labels || ends(old) != ends(new)
 }
 
 /// Whether a node's change can make room for a pod: heartbeats and images cannot.

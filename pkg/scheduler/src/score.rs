@@ -2,15 +2,16 @@
 
 use crate::cluster::NodeInfo;
 use crate::pod::{CPU, MEMORY, PodInfo};
-use crate::{node_selector, taint};
+use crate::select::Neighbours;
+use crate::{node_selector, spread, taint};
 
 /// The best score of one plugin.
-const BEST: i64 = 100;
+pub(crate) const BEST: i64 = 100;
 
 /// A raw score, and how the raw scores of all candidates become 0 to [`BEST`].
 struct Score {
     weight: i64,
-    raw: fn(&PodInfo, &NodeInfo) -> i64,
+    raw: fn(&Neighbours<'_>, &NodeInfo) -> i64,
     normalize: Normalize,
 }
 
@@ -22,32 +23,56 @@ enum Normalize {
     HighIsGood,
     /// The highest raw score becomes zero.
     LowIsGood,
+    /// The lowest raw score becomes zero, the highest the best.
+    Range,
 }
 
 /// Upstream's `default_plugins.go`.
 const SCORES: &[Score] = &[
     Score { weight: 3, raw: intolerable_taints, normalize: Normalize::LowIsGood },
     Score { weight: 2, raw: preferred_affinity, normalize: Normalize::HighIsGood },
-    Score { weight: 2, raw: siblings, normalize: Normalize::LowIsGood },
+    Score { weight: 2, raw: neighbours_weight, normalize: Normalize::Range },
     Score { weight: 1, raw: least_allocated, normalize: Normalize::No },
     Score { weight: 1, raw: balanced_allocation, normalize: Normalize::No },
 ];
 
+/// Of `PodTopologySpread`, which sees all candidates at once.
+const SPREAD_WEIGHT: i64 = 2;
+
 /// The sum of all weighted scores, per candidate.
-pub(crate) fn totals(pod: &PodInfo, candidates: &[&NodeInfo]) -> Vec<i64> {
+pub(crate) fn totals(neighbours: &Neighbours<'_>, candidates: &[&NodeInfo]) -> Vec<i64> {
     let mut totals = vec![0; candidates.len()];
     for score in SCORES {
-        let raw: Vec<i64> = candidates.iter().map(|node| (score.raw)(pod, node)).collect();
-        let highest = raw.iter().copied().max().unwrap_or_default();
+        let raw: Vec<i64> = candidates.iter().map(|node| (score.raw)(neighbours, node)).collect();
+        let (lowest, highest) = (raw.iter().min().copied(), raw.iter().max().copied());
+        let (lowest, highest) = (lowest.unwrap_or_default(), highest.unwrap_or_default());
         for (total, raw) in totals.iter_mut().zip(raw) {
-            *total += score.weight * normalized(score.normalize, raw, highest);
+            *total += score.weight * normalized(score.normalize, raw, lowest, highest);
         }
+    }
+    for (total, spread) in totals.iter_mut().zip(spread(neighbours, candidates)) {
+        *total += SPREAD_WEIGHT * spread;
     }
     totals
 }
 
-fn normalized(normalize: Normalize, raw: i64, highest: i64) -> i64 {
+/// `PodTopologySpread`: by the pod's own constraints; without any, by upstream's default, which spreads the pods of one
+/// owner.
+fn spread(neighbours: &Neighbours<'_>, candidates: &[&NodeInfo]) -> Vec<i64> {
+    let has_own = neighbours.pod.relations.as_ref().is_some_and(|relations| !relations.spread.is_empty());
+    if has_own {
+        return spread::scores(neighbours.pod, neighbours.cluster, candidates)
+            .unwrap_or_else(|| vec![0; candidates.len()]);
+    }
+    let siblings: Vec<i64> = candidates.iter().map(|node| siblings(neighbours.pod, node)).collect();
+    let most = siblings.iter().max().copied().unwrap_or_default();
+    siblings.into_iter().map(|raw| normalized(Normalize::LowIsGood, raw, 0, most)).collect()
+}
+
+fn normalized(normalize: Normalize, raw: i64, lowest: i64, highest: i64) -> i64 {
     match normalize {
+        Normalize::Range if highest == lowest => 0,
+        Normalize::Range => BEST * (raw - lowest) / (highest - lowest),
         Normalize::No => raw,
         Normalize::HighIsGood if highest == 0 => 0,
         Normalize::LowIsGood if highest == 0 => BEST,
@@ -57,24 +82,30 @@ fn normalized(normalize: Normalize, raw: i64, highest: i64) -> i64 {
 }
 
 /// `TaintToleration`: how many `PreferNoSchedule` taints the pod does not tolerate.
-fn intolerable_taints(pod: &PodInfo, node: &NodeInfo) -> i64 {
-    let tolerations = pod.spec().tolerations.as_deref().unwrap_or_default();
+fn intolerable_taints(neighbours: &Neighbours<'_>, node: &NodeInfo) -> i64 {
+    let tolerations = neighbours.pod.spec().tolerations.as_deref().unwrap_or_default();
     let soft = node.taints().iter().filter(|taint| taint.effect == "PreferNoSchedule");
     count(soft.filter(|taint| !taint::tolerated(tolerations, taint)).count())
 }
 
 /// `NodeAffinity`: the weights of the preferred terms that match.
-fn preferred_affinity(pod: &PodInfo, node: &NodeInfo) -> i64 {
-    node_selector::preference(pod.spec(), node)
+fn preferred_affinity(neighbours: &Neighbours<'_>, node: &NodeInfo) -> i64 {
+    node_selector::preference(neighbours.pod.spec(), node)
 }
 
-/// `PodTopologySpread` with the default constraints: how many pods of the same owner are there already.
+/// `InterPodAffinity`.
+fn neighbours_weight(neighbours: &Neighbours<'_>, node: &NodeInfo) -> i64 {
+    neighbours.affinity.weight(node)
+}
+
+/// How many pods of the same owner are there already.
 fn siblings(pod: &PodInfo, node: &NodeInfo) -> i64 {
     count(pod.owner.as_ref().and_then(|owner| node.owners.get(owner)).copied().unwrap_or_default())
 }
 
 /// `NodeResourcesFit`, strategy `LeastAllocated`: the mean free share of CPU and memory with the pod on the node.
-fn least_allocated(pod: &PodInfo, node: &NodeInfo) -> i64 {
+fn least_allocated(neighbours: &Neighbours<'_>, node: &NodeInfo) -> i64 {
+    let pod = neighbours.pod;
     let free = |name: &str| {
         let (capacity, used) = (node.allocatable.get(name), node.weight.get(name) + pod.weight.get(name));
         if capacity <= 0 || used > capacity { 0 } else { (capacity - used) * BEST / capacity }
@@ -83,7 +114,8 @@ fn least_allocated(pod: &PodInfo, node: &NodeInfo) -> i64 {
 }
 
 /// `NodeResourcesBalancedAllocation`: the closer the shares of CPU and memory, the better.
-fn balanced_allocation(pod: &PodInfo, node: &NodeInfo) -> i64 {
+fn balanced_allocation(neighbours: &Neighbours<'_>, node: &NodeInfo) -> i64 {
+    let pod = neighbours.pod;
     let share = |name: &str| {
         let (capacity, used) = (node.allocatable.get(name), node.weight.get(name) + pod.weight.get(name));
         if capacity <= 0 { 1.0 } else { (used as f64 / capacity as f64).min(1.0) }
@@ -104,7 +136,7 @@ mod tests {
 
     fn best(cluster: &crate::cluster::Cluster, pod: &PodInfo) -> String {
         let candidates: Vec<_> = cluster.nodes().iter().collect();
-        let totals = totals(pod, &candidates);
+        let totals = totals(&Neighbours::new(pod, cluster), &candidates);
         let (best, _) = candidates.iter().zip(totals).max_by_key(|(_, total)| *total).unwrap();
         best.name().to_owned()
     }

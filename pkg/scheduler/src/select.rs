@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use rand::Rng;
 
+use crate::affinity::Affinity;
 use crate::cluster::{Cluster, NodeInfo};
-use crate::filter::{self, Reason};
+use crate::filter::{self, Reason, Refusal};
 use crate::pod::PodInfo;
 use crate::score;
+use crate::spread::Spread;
 
 /// No fewer nodes are ranked when the cluster has them (upstream's `minFeasibleNodesToFind`).
 const FEW: usize = 100;
@@ -16,6 +18,8 @@ const FEW: usize = 100;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unschedulable {
     nodes: usize,
+    /// The nodes on which room could be made.
+    hopeful: usize,
     reasons: BTreeMap<Reason, usize>,
 }
 
@@ -29,18 +33,33 @@ impl std::fmt::Display for Unschedulable {
         let mut reasons: Vec<_> = self.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         reasons.sort();
         write!(out, "0/{nodes} nodes are available: {}.", reasons.join(", "))?;
-        let transient = |reason: &Reason| reason.starts_with("Insufficient") || reason == "Too many pods";
-        let (hopeless, hopeful): (Vec<_>, Vec<_>) = self.reasons.iter().partition(|(reason, _)| !transient(reason));
-        let victims = hopeful.iter().map(|(_, count)| **count).max().unwrap_or_default();
-        let unhelpful: usize = hopeless.iter().map(|(_, count)| **count).sum();
         let mut parts = Vec::new();
-        if victims > 0 {
-            parts.push(format!("{victims} No preemption victims found for incoming pod"));
+        if self.hopeful > 0 {
+            parts.push(format!("{} No preemption victims found for incoming pod", self.hopeful));
         }
-        if unhelpful > 0 {
-            parts.push(format!("{unhelpful} Preemption is not helpful for scheduling"));
+        if self.hopeful < nodes {
+            parts.push(format!("{} Preemption is not helpful for scheduling", nodes - self.hopeful));
         }
         write!(out, " preemption: 0/{nodes} nodes are available: {}.", parts.join(", "))
+    }
+}
+
+/// A pod that waits among those that have a node.
+#[derive(Debug)]
+pub(crate) struct Neighbours<'a> {
+    pub(crate) pod: &'a PodInfo,
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) affinity: Affinity<'a>,
+    spread: Spread<'a>,
+}
+
+impl<'a> Neighbours<'a> {
+    pub(crate) fn new(pod: &'a PodInfo, cluster: &'a Cluster) -> Self {
+        Self { pod, cluster, affinity: Affinity::new(pod, cluster), spread: Spread::new(pod, cluster) }
+    }
+
+    fn refusal(&self, node: &NodeInfo) -> Option<Refusal> {
+        self.spread.refusal(node).or_else(|| self.affinity.refusal(node))
     }
 }
 
@@ -57,30 +76,34 @@ fn enough(nodes: usize) -> usize {
 /// The best node for the pod. `start` says where the search begins, and is moved on so that all nodes get their turn.
 pub(crate) fn select<'a>(pod: &PodInfo, cluster: &'a Cluster, start: &mut usize) -> Result<&'a str, Unschedulable> {
     let nodes = cluster.nodes();
-    let (enough, mut seen) = (enough(nodes.len()), 0);
+    let (enough, mut seen, mut hopeful) = (enough(nodes.len()), 0, 0);
+    let neighbours = Neighbours::new(pod, cluster);
     let mut fitting: Vec<&NodeInfo> = Vec::new();
     let mut reasons: BTreeMap<Reason, usize> = BTreeMap::new();
     let from = if nodes.is_empty() { 0 } else { *start % nodes.len() };
     for node in nodes.iter().cycle().skip(from).take(nodes.len()) {
         seen += 1;
-        match filter::refusal(pod, node) {
+        match filter::refusal(pod, node).or_else(|| neighbours.refusal(node)) {
             None => fitting.push(node),
-            Some(refusal) => refusal.into_iter().for_each(|reason| *reasons.entry(reason).or_default() += 1),
+            Some(refusal) => {
+                hopeful += usize::from(!refusal.is_hopeless);
+                refusal.reasons.into_iter().for_each(|reason| *reasons.entry(reason).or_default() += 1);
+            }
         }
         if fitting.len() >= enough {
             break;
         }
     }
     *start = from + seen;
-    best(pod, &fitting).ok_or(Unschedulable { nodes: nodes.len(), reasons })
+    best(&neighbours, &fitting).ok_or(Unschedulable { nodes: nodes.len(), hopeful, reasons })
 }
 
 /// The candidate of the highest score; any of those where several share it.
-fn best<'a>(pod: &PodInfo, candidates: &[&'a NodeInfo]) -> Option<&'a str> {
+fn best<'a>(neighbours: &Neighbours<'_>, candidates: &[&'a NodeInfo]) -> Option<&'a str> {
     if let [only] = candidates {
         return Some(only.name());
     }
-    let totals = score::totals(pod, candidates);
+    let totals = score::totals(neighbours, candidates);
     let highest = totals.iter().max()?;
     let best: Vec<_> = candidates.iter().zip(&totals).filter(|(_, total)| *total == highest).collect();
     let (node, _) = best.get(rand::rng().random_range(0..best.len()))?;
@@ -103,7 +126,7 @@ mod tests {
         assert_eq!(
             refused.to_string(),
             "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). preemption: 0/2 nodes are \
-             available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
+             available: 2 Preemption is not helpful for scheduling."
         );
         let none = select(&pod, &Cluster::default(), &mut 0).unwrap_err();
         assert_eq!(none.to_string(), "no nodes available to schedule pods");

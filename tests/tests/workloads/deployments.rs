@@ -182,3 +182,52 @@ pub(crate) fn namespace_goes_with_all_it_holds(lab: &Lab) -> Result<()> {
     inner.keep();
     Ok(())
 }
+
+/// Replicas that must not share a node, on a cluster of one: as with upstream, the second waits, says why, and is scheduled
+/// when the first leaves.
+pub(crate) fn replicas_keep_apart(lab: &Lab) -> Result<()> {
+    let space = Space::new(lab, "apart")?;
+    space.apply(&format!(
+        r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: 2
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      affinity:
+        podAntiAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution:
+          - {{topologyKey: kubernetes.io/hostname, labelSelector: {{matchLabels: {{app: web}}}}}}
+      containers: [{{name: c, image: "busybox:1", command: [sh, -c, "{OBEYS}"]}}]
+"#
+    ))?;
+    space.until_is("deployment/web", ".status.readyReplicas", "1")?;
+    let placed = |phase: &str| -> Result<String> {
+        let selector = format!("--field-selector=status.phase={phase}");
+        Ok(space.kubectl(&["get", "pods", "-l", "app=web", &selector, "-o", "name"])?.trim().to_owned())
+    };
+    let (first, second) = (placed("Running")?, placed("Pending")?);
+    let condition = ".status.conditions[?(@.type=='PodScheduled')]";
+    space.until_is(&second, &format!("{condition}.reason"), "Unschedulable")?;
+    let message = space.field(&second, &format!("{condition}.message"))?;
+    let expected = "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules. preemption: 0/1 nodes are \
+                    available: 1 No preemption victims found for incoming pod.";
+    ensure!(message == expected, "{message}");
+    space.kubectl(&["scale", "deployment/web", "--replicas=1"])?;
+    until("the pod that waited is the one too many", POD, || match space.pods("app=web") {
+        Ok(pods) if pods.len() == 1 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })?;
+    ensure!(placed("Running")? == first);
+    space.kubectl(&["scale", "deployment/web", "--replicas=2"])?;
+    space.until_is("deployment/web", ".status.replicas", "2")?;
+    space.kubectl(&["delete", &first, "--wait=false"])?;
+    until("one that waited has its place", POD, || match placed("Running") {
+        Ok(now) if !now.is_empty() && now != first => Ok(()),
+        other => Err(format!("{other:?}, before {first}")),
+    })
+}

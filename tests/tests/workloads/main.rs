@@ -17,6 +17,7 @@ const TESTS: &[Test] = &[
     ("deployment_recreates_without_overlap", deployments::recreates_without_overlap),
     ("rollout_that_fails_keeps_the_old_pods", deployments::rollout_that_fails_keeps_the_old_pods),
     ("replication_controller_keeps_its_pods", deployments::replication_controller),
+    ("replicas_that_must_not_share_a_node_wait", deployments::replicas_keep_apart),
     ("delete_cascades_as_told", deployments::delete_cascades_as_told),
     ("namespace_goes_with_all_it_holds", deployments::namespace_goes_with_all_it_holds),
     ("logs_of_every_kind", interaction::logs),
