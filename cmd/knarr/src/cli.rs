@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use knarr_network::Cidr;
 
-use crate::{check, config_file, dataplane, reset, server, status};
+use crate::{check, config_file, dataplane, etcd, reset, server, status};
 
 /// What `--version` prints: the Kubernetes version that is served, and knarr's own.
 pub(crate) const VERSION: &str = concat!("v1.35.4+knarr", env!("CARGO_PKG_VERSION"));
@@ -111,6 +111,8 @@ pub(crate) struct Server {
     /// How often old revisions of objects are forgotten; what is younger than this is kept
     #[arg(long, value_name = "DURATION", default_value = "5m0s", value_parser = interval)]
     pub(crate) etcd_compaction_interval: Duration,
+    #[command(flatten)]
+    pub(crate) etcd: etcd::Etcd,
     /// Cgroup below which everything of this node lives
     #[arg(long, value_name = "CGROUP", default_value = "/")]
     pub(crate) cgroup_root: String,

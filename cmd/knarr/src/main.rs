@@ -4,6 +4,7 @@ mod check;
 mod cli;
 mod config_file;
 mod dataplane;
+mod etcd;
 mod reset;
 mod server;
 mod status;

@@ -53,7 +53,9 @@ impl Lab {
         netns::inside(self.namespace(host), work)
     }
 
-    fn namespace(&self, host: Host) -> PathBuf {
+    /// The file of that host's network namespace.
+    #[must_use]
+    pub fn namespace(&self, host: Host) -> PathBuf {
         let suffix = if host == Host::Node { "node" } else { "lan" };
         Path::new("/run/netns").join(format!("{}-{suffix}", self.name))
     }

@@ -87,6 +87,19 @@ impl Lab {
     /// # Errors
     /// When another checkout owns the lab, or something cannot be made or started; what was made stays for `reset`.
     pub fn up(&self) -> Result<()> {
+        self.boot()?;
+        if self.server_pid().is_none() {
+            self.add_images()?;
+            self.start_server()?;
+        }
+        self.wait_for_api()
+    }
+
+    /// The first half of [`Lab::up`]: everything but the server.
+    ///
+    /// # Errors
+    /// As [`Lab::up`].
+    pub fn boot(&self) -> Result<()> {
         if !nix::unistd::geteuid().is_root() {
             bail!("a lab needs root: it makes network namespaces and starts containers");
         }
@@ -96,11 +109,7 @@ impl Lab {
             cgroup::make(&self.name)?;
             self.start_holder()?;
         }
-        if self.server_pid().is_none() {
-            self.add_images()?;
-            self.start_server()?;
-        }
-        self.wait_for_api()
+        Ok(())
     }
 
     /// Stops the server as a service supervisor would, and waits for its end. Pods, containerd, DNS and flows go on.

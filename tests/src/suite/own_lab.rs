@@ -46,6 +46,11 @@ impl OwnLab {
         Ok(Self { lab, keep: std::env::var_os("KNARR_KEEP_LAB").is_some(), _in_use: in_use })
     }
 
+    /// Adds arguments to those of the server, for its next start.
+    pub fn add_arguments(&mut self, arguments: &[&str]) {
+        self.lab = self.lab.clone().with_arguments(arguments);
+    }
+
     /// The lab.
     #[must_use]
     pub fn lab(&self) -> &Lab {

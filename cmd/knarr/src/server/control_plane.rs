@@ -25,7 +25,7 @@ use knarr_client::transport::in_process;
 use knarr_network::lb::Allocator;
 use knarr_pki::{ClusterPki, Kubeconfig, Names, tls};
 use knarr_scheduler::{Clients, Scheduler};
-use knarr_store::LogStore;
+use knarr_store::{EtcdStore, LogStore, Shared};
 
 use super::settings::Settings;
 use crate::cli::Part;
@@ -139,8 +139,8 @@ fn spawn_clients(settings: &Settings, control_plane: &ControlPlane, components: 
     }
 }
 
-/// Keys are made while the log is read.
-async fn open(settings: &Settings) -> Result<(Arc<ClusterPki>, Arc<LogStore>)> {
+/// Keys are made while the store opens.
+async fn open(settings: &Settings) -> Result<(Arc<ClusterPki>, Shared)> {
     let names = Names {
         node: settings.node.clone(),
         addresses: settings.addresses.clone(),
@@ -148,11 +148,19 @@ async fn open(settings: &Settings) -> Result<(Arc<ClusterPki>, Arc<LogStore>)> {
         cluster_domain: settings.arguments.cluster_domain.clone(),
         extra: settings.arguments.tls_san.clone(),
     };
-    let (pki, store) = (settings.data("pki"), settings.data("store"));
+    let pki = settings.data("pki");
     let pki = tokio::task::spawn_blocking(move || ClusterPki::open(&pki, &names));
-    let store = tokio::task::spawn_blocking(move || LogStore::open(store, knarr_store::Options::default()));
-    let (pki, store) = tokio::try_join!(pki, store)?;
-    Ok((Arc::new(pki.context("certificates")?), store.context("store")?))
+    let (pki, store) = tokio::join!(pki, open_store(settings));
+    Ok((Arc::new(pki?.context("certificates")?), store.context("store")?))
+}
+
+/// Several servers share an etcd; one keeps a log of its own.
+async fn open_store(settings: &Settings) -> Result<Shared> {
+    if let Some(options) = settings.arguments.etcd.options() {
+        return Ok(EtcdStore::open(options).await?);
+    }
+    let directory = settings.data("store");
+    Ok(tokio::task::spawn_blocking(move || LogStore::open(directory, knarr_store::Options::default())).await??)
 }
 
 /// The administrator's kubeconfig, written anew whenever the certificate in it is renewed.

@@ -10,8 +10,8 @@ use knarr_api::Object;
 use knarr_api::kind::Kind;
 use knarr_api::object::Meta;
 
-/// Under which everything is.
-const ROOT: &str = "/registry";
+/// What every key of the API server begins with, up to a slash.
+pub const ROOT: &str = "/registry";
 
 /// The prefix of all objects of a kind.
 pub(crate) fn kind(kind: &Kind) -> Bytes {

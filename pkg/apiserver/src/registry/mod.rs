@@ -34,6 +34,7 @@ use knarr_store::{Durability, Guard, KeyValue, Op, Outcome, Revision, Shared, Tx
 
 pub use delete::Deletion;
 pub use hook::{Change, Companions, Hook, Hooks};
+pub use keys::ROOT;
 pub use resource::{Resource, Resources};
 pub use update::{ChangeFn, Updated};
 pub(crate) use upkeep::Upkeep;
