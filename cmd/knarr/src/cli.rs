@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use knarr_network::Cidr;
 
-use crate::{check, config_file, dataplane, etcd, reset, server, status};
+use crate::{check, config_file, dataplane, etcd, reset, secrets, server, status};
 
 /// What `--version` prints: the Kubernetes version that is served, and knarr's own.
 pub(crate) const VERSION: &str = concat!("v1.35.4+knarr", env!("CARGO_PKG_VERSION"));
@@ -38,6 +38,9 @@ enum Command {
     Status(Directories),
     /// Say what this machine lacks, and the command that mends it
     Check(Check),
+    /// Work with what Secrets are sealed by
+    #[command(subcommand)]
+    Secrets(secrets::Command),
 }
 
 /// Where a node keeps its files.
@@ -113,6 +116,9 @@ pub(crate) struct Server {
     pub(crate) etcd_compaction_interval: Duration,
     #[command(flatten)]
     pub(crate) etcd: etcd::Etcd,
+    /// EncryptionConfiguration that says what is sealed at rest; by default a file in the data directory, for Secrets
+    #[arg(long, value_name = "FILE")]
+    pub(crate) encryption_provider_config: Option<PathBuf>,
     /// Cgroup below which everything of this node lives
     #[arg(long, value_name = "CGROUP", default_value = "/")]
     pub(crate) cgroup_root: String,
@@ -212,6 +218,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Reset(reset) => reset::run(&reset),
         Command::Status(directories) => status::run(&directories),
         Command::Check(check) => check::run(&check),
+        Command::Secrets(command) => secrets::run(&command),
         Command::Cni => anyhow::bail!("the CNI plugin takes no arguments: the runtime runs it"),
         Command::Agent(agent) => {
             anyhow::bail!("joining a cluster ({}) is not possible yet: run `knarr server`", agent.server)

@@ -19,13 +19,18 @@ pub(crate) const DEFAULT: &str = "/etc/knarr/config.yaml";
 /// The command line with what the configuration file adds to it. `cli` says which flags the subcommand has: the file is
 /// written for `server`, so that the other subcommands take from it only what they know.
 pub(crate) fn merge(arguments: Vec<OsString>, cli: &clap::Command) -> Result<Vec<OsString>> {
-    let subcommand = arguments.get(1).and_then(|name| cli.find_subcommand(name));
-    let Some(subcommand) = subcommand.filter(|subcommand| knows(subcommand, "config")) else { return Ok(arguments) };
+    let (mut subcommand, mut flags_at) = (cli, 1);
+    while let Some(inner) = arguments.get(flags_at).and_then(|name| subcommand.find_subcommand(name)) {
+        (subcommand, flags_at) = (inner, flags_at + 1);
+    }
+    if !knows(subcommand, "config") {
+        return Ok(arguments);
+    }
     let Some(text) = read(&arguments)? else { return Ok(arguments) };
     let strict = subcommand.get_name() == "server";
     let added = flags(&text, &arguments, |flag| strict || knows(subcommand, flag))?;
     let mut merged = arguments;
-    merged.splice(2..2, added);
+    merged.splice(flags_at..flags_at, added);
     Ok(merged)
 }
 

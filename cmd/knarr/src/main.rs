@@ -1,11 +1,13 @@
 //! The knarr binary: arguments, configuration, and the wiring of the parts.
 
+mod admin;
 mod check;
 mod cli;
 mod config_file;
 mod dataplane;
 mod etcd;
 mod reset;
+mod secrets;
 mod server;
 mod status;
 mod systemd;

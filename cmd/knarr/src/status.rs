@@ -2,21 +2,15 @@
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use knarr_client::transport;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
+use crate::admin;
 use crate::cli::Directories;
 
 /// Prints a few lines, and fails when the server does not answer or the node is not ready.
 pub(crate) fn run(directories: &Directories) -> Result<()> {
-    let kubeconfig = directories.data_dir.join("admin.kubeconfig");
-    if !kubeconfig.exists() {
-        bail!("there is no node here: {} does not exist", kubeconfig.display());
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let client = transport::kubeconfig(kubeconfig)?;
+    admin::ask(directories, async |client| {
         let version = client.apiserver_version().await.context("the server does not answer")?;
         say(&format!("server  {}", version.git_version));
         let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;

@@ -6,6 +6,7 @@ pub mod authn;
 pub mod authz;
 pub mod bootstrap;
 pub mod cache;
+pub mod encryption;
 mod filter;
 mod metrics;
 mod pages;

@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all.
+//! Files that are written whole or not at all: keys, certificates, and what else must not be torn or read by others.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use crate::Error;
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
+pub enum Access {
     /// Certificates: everybody.
     Public,
     /// Private keys: the owner.
@@ -26,7 +26,10 @@ impl Access {
 }
 
 /// Reads a file; `None` when it does not exist.
-pub(crate) fn read(path: &Path) -> Result<Option<String>, Error> {
+///
+/// # Errors
+/// When it cannot be read, or is no text.
+pub fn read(path: &Path) -> Result<Option<String>, Error> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -36,7 +39,10 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, Error> {
 
 /// Replaces a file so that a crash leaves either the old content or the new one. The temporary file gets its mode before
 /// its first byte, so that a key is never readable by others.
-pub(crate) fn write(path: &Path, content: &str, access: Access) -> Result<(), Error> {
+///
+/// # Errors
+/// When the directory does not take it.
+pub fn write(path: &Path, content: &str, access: Access) -> Result<(), Error> {
     replace(path, content, access).map_err(|source| Error::File { path: path.into(), source })
 }
 

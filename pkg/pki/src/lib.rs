@@ -11,6 +11,7 @@
 
 pub mod authority;
 pub mod cluster;
+pub mod disk;
 pub mod kubeconfig;
 pub mod leaf;
 pub mod request;
@@ -18,7 +19,6 @@ pub mod rotating;
 pub mod tls;
 pub mod token;
 
-mod disk;
 mod validity;
 
 use std::path::PathBuf;

@@ -45,6 +45,14 @@ pub enum Error {
         /// What is wrong there.
         what: String,
     },
+    /// A value cannot be sealed or opened with the keys there are. Nothing is lost: with the right keys it can be read.
+    #[error("{key} cannot be unsealed: {why}")]
+    Unsealable {
+        /// The key of the value.
+        key: String,
+        /// What is wrong.
+        why: &'static str,
+    },
     /// The directory is in use, unreadable, or of another format.
     #[error("{0}")]
     Open(String),

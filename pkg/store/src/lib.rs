@@ -56,6 +56,7 @@ mod index;
 mod limits;
 mod log;
 mod model;
+mod sealed;
 mod store;
 
 pub use engine::{LogStore, Options, Stats};
@@ -63,4 +64,5 @@ pub use error::Error;
 pub use etcd::{EtcdOptions, EtcdStore};
 pub use limits::{MAX_KEY, MAX_OPS, MAX_TXN, MAX_VALUE};
 pub use model::{Batch, Durability, Event, Guard, KeyValue, Op, Outcome, Page, Range, Revision, Txn, prefix_end};
+pub use sealed::{KeyError, Provider, Rules, Sealed, SealingKey};
 pub use store::{Shared, Store, Watch};

@@ -47,7 +47,7 @@ pub type Shared = Arc<dyn Store>;
 /// A running watch. Dropping it ends it.
 pub struct Watch {
     /// Yields until the store is closed or fails; see [`Watch::next`].
-    stream: Pin<Box<dyn Stream<Item = Result<Batch, Error>> + Send>>,
+    pub(crate) stream: Pin<Box<dyn Stream<Item = Result<Batch, Error>> + Send>>,
 }
 
 impl std::fmt::Debug for Watch {

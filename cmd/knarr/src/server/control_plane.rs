@@ -27,6 +27,7 @@ use knarr_pki::{ClusterPki, Kubeconfig, Names, tls};
 use knarr_scheduler::{Clients, Scheduler};
 use knarr_store::{EtcdStore, LogStore, Shared};
 
+use super::sealing::Sealing;
 use super::settings::Settings;
 use crate::cli::Part;
 
@@ -61,7 +62,7 @@ pub(super) async fn build(
 ) -> Result<ControlPlane> {
     let shutdown = components.shutdown();
     let readiness = Readiness::new();
-    let (pki, store) = open(settings).await?;
+    let (pki, sealing) = open(settings).await?;
     let kubeconfig = AdminKubeconfig::new(settings, &pki);
     kubeconfig.write()?;
     components.spawn("administrator's kubeconfig", kubeconfig.keep(shutdown.clone()));
@@ -71,7 +72,7 @@ pub(super) async fn build(
     let authorizer: Arc<dyn Authorize> = cluster_authorizer.clone();
     let hook = ServiceHook::new(settings.service_ranges.clone(), settings.node_ports);
     let hooks: Hooks = HashMap::from([(("", "services"), vec![Arc::new(hook) as _])]);
-    let (registry, feed) = Registry::open(store.clone(), default_plugins(&authorizer, &rbac), hooks).await?;
+    let (registry, feed) = Registry::open(sealing.store(), default_plugins(&authorizer, &rbac), hooks).await?;
     let tokens = Arc::new(ServiceAccountTokens::new(pki.clone(), ISSUER.to_owned(), registry.clone()));
     let authenticator = Arc::new(ClusterAuthenticator::new(tokens.clone(), true));
     let mut subresources = Subresources::default();
@@ -81,7 +82,7 @@ pub(super) async fn build(
     let kubelet_tls = tls::client(&pki.apiserver_kubelet_client, &pki.ca)?;
     Kubelets::new(Arc::new(kubelet_tls), shutdown.clone()).register(&mut subresources);
     let address = SocketAddr::new(settings.address()?, settings.arguments.secure_port).to_string();
-    let pages = discovery::add(Pages::default(), pki.clone(), ISSUER, &address);
+    let pages = sealing.add(discovery::add(Pages::default(), pki.clone(), ISSUER, &address));
     let config = Config {
         advertise_address: address,
         max_requests_inflight: settings.arguments.max_requests_inflight,
@@ -98,6 +99,7 @@ pub(super) async fn build(
     let bootstrap = Bootstrap::new(registry.clone(), &pki, &bootstrap_settings(settings)?, readiness.task("bootstrap"));
     components.spawn("bootstrap", bootstrap.run(shutdown.clone()));
     components.spawn("role aggregation", Aggregation::new(registry, readiness.clone()).run(shutdown.clone()));
+    components.spawn("sealing", sealing.run(shutdown.clone()));
     components.spawn("certificates", pki.clone().run(shutdown.clone()));
     let router = server.router();
     components.spawn("API server", server.run(feed, listeners, tls, shutdown.clone()));
@@ -140,7 +142,7 @@ fn spawn_clients(settings: &Settings, control_plane: &ControlPlane, components: 
 }
 
 /// Keys are made while the store opens.
-async fn open(settings: &Settings) -> Result<(Arc<ClusterPki>, Shared)> {
+async fn open(settings: &Settings) -> Result<(Arc<ClusterPki>, Arc<Sealing>)> {
     let names = Names {
         node: settings.node.clone(),
         addresses: settings.addresses.clone(),
@@ -151,7 +153,8 @@ async fn open(settings: &Settings) -> Result<(Arc<ClusterPki>, Shared)> {
     let pki = settings.data("pki");
     let pki = tokio::task::spawn_blocking(move || ClusterPki::open(&pki, &names));
     let (pki, store) = tokio::join!(pki, open_store(settings));
-    Ok((Arc::new(pki?.context("certificates")?), store.context("store")?))
+    let sealing = Sealing::open(settings, store.context("store")?).await.context("sealing")?;
+    Ok((Arc::new(pki?.context("certificates")?), sealing))
 }
 
 /// Several servers share an etcd; one keeps a log of its own.

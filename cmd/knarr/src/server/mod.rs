@@ -11,6 +11,7 @@ mod agent;
 mod control_plane;
 mod dataplane;
 mod identity;
+mod sealing;
 mod settings;
 
 use std::net::{SocketAddr, TcpListener};

@@ -10,9 +10,12 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use knarr_api::Status;
 use knarr_api::status::Result;
+use serde_json::Value;
 
 pub(crate) use openapi::Documents;
 
@@ -24,7 +27,15 @@ use crate::server::Server;
 
 /// Pages that others bring, by path.
 #[derive(Clone, Default)]
-pub struct Pages(BTreeMap<&'static str, Arc<dyn Fn() -> Response + Send + Sync>>);
+pub struct Pages(BTreeMap<&'static str, Page>);
+
+#[derive(Clone)]
+enum Page {
+    /// Is read.
+    Document(Arc<dyn Fn() -> Response + Send + Sync>),
+    /// Is posted to.
+    Action(Arc<dyn Fn() -> BoxFuture<'static, Result<Value>> + Send + Sync>),
+}
 
 impl std::fmt::Debug for Pages {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -36,7 +47,18 @@ impl Pages {
     /// Adds a page.
     #[must_use]
     pub fn with(mut self, path: &'static str, page: impl Fn() -> Response + Send + Sync + 'static) -> Self {
-        self.0.insert(path, Arc::new(page));
+        self.0.insert(path, Page::Document(Arc::new(page)));
+        self
+    }
+
+    /// Adds something that is done when who may posts to its path, with an answer in JSON.
+    #[must_use]
+    pub fn with_action<F: Future<Output = Result<Value>> + Send + 'static>(
+        mut self,
+        path: &'static str,
+        action: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self {
+        self.0.insert(path, Page::Action(Arc::new(move || action().boxed())));
         self
     }
 }
@@ -50,12 +72,15 @@ impl Server {
         let path = cx.info.path.trim_end_matches('/');
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        let page = self.pages.0.get(path);
-        if !is_read && (page.is_some() || PAGES.contains(&parts.first().copied().unwrap_or_default())) {
-            return Err(Status::method_not_allowed());
-        }
-        if let Some(page) = page {
-            return Ok(page());
+        match self.pages.0.get(path) {
+            Some(Page::Document(page)) if is_read => return Ok(page()),
+            Some(Page::Action(action)) if request.method() == Method::POST => {
+                let acting = action();
+                let done = acting.await?;
+                return self.json(&request, &done);
+            }
+            None if is_read || !PAGES.contains(&parts.first().copied().unwrap_or_default()) => {}
+            _ => return Err(Status::method_not_allowed()),
         }
         match parts.as_slice() {
             [] => self.index(&request),

@@ -19,6 +19,18 @@ pub(crate) fn kind(kind: &Kind) -> Bytes {
     format!("{ROOT}/{group}/{}/", kind.plural).into()
 }
 
+/// The prefix of what `resource.group` means, where `*` stands for all: `secrets`, `*.apps`, `*.` for the core group, `*.*`.
+pub(crate) fn wildcard(resource: &str) -> Bytes {
+    match resource.split_once('.').unwrap_or((resource, "")) {
+        ("*", "*") => format!("{ROOT}/"),
+        ("*", "") => format!("{ROOT}/core/"),
+        ("*", group) => format!("{ROOT}/{group}/"),
+        (plural, "") => format!("{ROOT}/core/{plural}/"),
+        (plural, group) => format!("{ROOT}/{group}/{plural}/"),
+    }
+    .into()
+}
+
 /// The prefix of all objects of a kind in a namespace; of all at all when the namespace is empty.
 pub(crate) fn namespace(of: &Kind, namespace: &str) -> Bytes {
     let prefix = kind(of);

@@ -281,8 +281,10 @@ pub(crate) fn store_status(error: knarr_store::Error) -> Status {
         Store::NoSpace(_) => Status::failure(507, "InsufficientStorage", error.to_string()),
         Store::Poisoned(_) | Store::Closed | Store::Unavailable(_) => Status::unavailable(error.to_string()),
         Store::Compacted { .. } => Status::expired(error.to_string()),
-        Store::FutureRevision { .. } | Store::Invalid(_) | Store::Damaged { .. } | Store::Open(_) => {
-            Status::internal(error)
-        }
+        Store::FutureRevision { .. }
+        | Store::Invalid(_)
+        | Store::Damaged { .. }
+        | Store::Unsealable { .. }
+        | Store::Open(_) => Status::internal(error),
     }
 }
