@@ -9,6 +9,7 @@ use knarr_tests::space::Space;
 use knarr_tests::wait::until;
 use serde_json::{Value, json};
 
+use crate::kinds::discovered;
 use crate::malformed::{JSON, expect};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -18,29 +19,10 @@ fn version(object: &Value) -> Result<String> {
     version.map(str::to_owned).with_context(|| format!("no resourceVersion: {object}"))
 }
 
-/// Every path of a kind that can be listed and watched, by discovery.
-fn listable(api: &Api) -> Result<Vec<String>> {
-    let mut versions = vec!["/api/v1".to_owned()];
-    for group in api.get("/apis")?["groups"].as_array().context("no groups")? {
-        for version in group["versions"].as_array().context("no versions")? {
-            versions.push(format!("/apis/{}", version["groupVersion"].as_str().context("no groupVersion")?));
-        }
-    }
-    let mut paths = Vec::new();
-    for version in versions {
-        for resource in api.get(&version)?["resources"].as_array().context("no resources")? {
-            let verbs = resource["verbs"].as_array().context("no verbs")?;
-            if verbs.contains(&json!("list")) && verbs.contains(&json!("watch")) {
-                paths.push(format!("{version}/{}", resource["name"].as_str().context("no name")?));
-            }
-        }
-    }
-    Ok(paths)
-}
-
 pub(crate) fn every_kind(lab: &Lab) -> Result<()> {
     let api = Api::admin(lab)?;
-    let paths = listable(&api)?;
+    let kinds = discovered(&api)?.into_iter().filter(|kind| kind.can("list") && kind.can("watch"));
+    let paths: Vec<String> = kinds.map(|kind| kind.everywhere()).collect();
     ensure!(paths.len() > 55, "built-in kinds: {paths:?}");
     std::thread::scope(|scope| {
         let parts = paths.chunks(paths.len().div_ceil(8));

@@ -2,6 +2,7 @@
 #![allow(clippy::indexing_slicing, reason = "a test: a panic is its failure")]
 
 mod access;
+mod kinds;
 mod lists;
 mod malformed;
 mod objects;
@@ -20,6 +21,8 @@ const TESTS: &[Test] = &[
     ("invalid_objects", malformed::invalid_objects),
     ("immutable_fields", malformed::immutable_fields),
     ("every_kind_is_listed_watched_and_empty_of_surprises", lists::every_kind),
+    ("kinds_are_those_of_upstream", kinds::those_of_upstream),
+    ("every_kind_from_its_creation_to_its_end", kinds::whole_lives),
     ("watch_resumes_and_bookmarks", lists::watch_resumes),
     ("revisions_of_the_future_are_refused", lists::not_there_yet),
     ("lists_in_pages", lists::pages),

@@ -149,7 +149,14 @@ impl Encoder {
 
     /// A `Table` of objects in the version of the request.
     pub(crate) fn table(&self, objects: &[Object], metadata: &ListMeta, columns: bool) -> Result<Value> {
-        let table = table::table(&self.kind, objects.iter(), jiff::Timestamp::now());
+        // Cells are made of the stored version, whichever was asked for: as upstream prints its internal one.
+        let stored: Option<Vec<Object>> = self.version.convert.as_ref().map(|convert| {
+            let mut stored = objects.to_vec();
+            stored.iter_mut().for_each(|object| (convert.to_stored)(object));
+            stored
+        });
+        let shown = stored.as_deref().unwrap_or(objects);
+        let table = table::table(&self.kind, shown.iter(), jiff::Timestamp::now());
         let mut rows = Vec::with_capacity(objects.len());
         for (row, object) in table.rows.iter().zip(objects) {
             let mut row = serde_json::to_value(row).map_err(Status::internal)?;

@@ -152,6 +152,39 @@ async fn clients_get_the_form_they_accept() {
 }
 
 #[tokio::test]
+async fn every_version_of_a_kind_has_the_same_table() {
+    let api = Fixture::new().await;
+    let scaler = json!({
+        "metadata": {"name": "web"},
+        "spec": {
+            "maxReplicas": 3, "targetCPUUtilizationPercentage": 50,
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+        },
+    });
+    api.post("/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers", scaler).await.ok();
+    let event = json!({
+        "metadata": {"name": "moved"}, "eventTime": "2020-01-02T03:04:05.000006Z", "action": "Moving", "reason": "Moved",
+        "note": "to the left", "type": "Normal", "reportingController": "example.com/a", "reportingInstance": "one",
+        "regarding": {"kind": "Pod", "namespace": "default", "name": "web"},
+    });
+    api.post("/apis/events.k8s.io/v1/namespaces/default/events", event).await.ok();
+    for (path, versions, cells) in [
+        ("horizontalpodautoscalers/web", ["apis/autoscaling/v1", "apis/autoscaling/v2"], json!(["cpu: <unknown>/50%"])),
+        ("events/moved", ["apis/events.k8s.io/v1", "api/v1"], json!(["Moved", "pod/web", "to the left"])),
+    ] {
+        for version in versions {
+            let path = format!("/{version}/namespaces/default/{path}");
+            let mut request = request(Method::GET, &path, "", Body::empty());
+            let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+            request.headers_mut().insert("accept", table.parse().unwrap());
+            let row = api.call(request).await.ok()["rows"][0]["cells"].clone();
+            let all = row.as_array().unwrap();
+            assert!(cells.as_array().unwrap().iter().all(|cell| all.contains(cell)), "{path}: {row}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn large_lists_are_streamed_and_compressed_for_those_who_accept_it() {
     use std::io::Read;
     let api = Fixture::new().await;
