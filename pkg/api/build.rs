@@ -7,7 +7,7 @@
     reason = "a build script may stop the build, and its input is checked in"
 )]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
@@ -17,6 +17,9 @@ use std::{env, fs};
 use serde_json::Value;
 
 const SOURCES: &[&str] = &["schema/kubernetes.jsonl", "schema/metallb.jsonl"];
+
+/// Upstream's Go types with their tags; `src/protobuf/layout.rs` says how to read it.
+const LAYOUTS: &str = "schema/protobuf.txt";
 
 /// Definitions whose JSON is not what their OpenAPI type says.
 const SHAPES: &[(&str, &str)] = &[
@@ -47,7 +50,8 @@ fn main() {
     let out = env::var("OUT_DIR").unwrap();
     let out = Path::new(&out);
 
-    let mut table = Table::new(definitions.keys());
+    let layouts = fs::read_to_string(LAYOUTS).unwrap();
+    let mut table = Table::new(definitions.keys(), Omitted::new(&layouts));
     for (name, definition) in &definitions {
         table.add_definition(name, definition);
     }
@@ -74,8 +78,44 @@ fn digest() -> u64 {
     hasher.finish()
 }
 
+/// The fields that Go leaves out of JSON when they are zero: those of scalars, lists and maps marked `omitempty`.
+struct Omitted(HashSet<(String, String)>);
+
+impl Omitted {
+    fn new(layouts: &str) -> Self {
+        let types: HashMap<&str, Vec<&str>> = layouts
+            .lines()
+            .map(|line| line.split_once(' ').unwrap_or((line, "")))
+            .map(|(name, fields)| (name, fields.split(' ').filter(|field| !field.is_empty()).collect()))
+            .collect();
+        let mut omitted = Self(HashSet::new());
+        types.keys().for_each(|name| omitted.add(name, name, &types));
+        omitted
+    }
+
+    /// Adds what `part` has to `owner`: itself, or a struct that embeds it.
+    fn add(&mut self, owner: &str, part: &str, types: &HashMap<&str, Vec<&str>>) {
+        // One without fields has no line.
+        for field in types.get(part.trim_start_matches('*')).into_iter().flatten() {
+            let (name, rest) = field.split_once('=').unwrap();
+            let (number, form) = rest.split_once(':').unwrap();
+            let has_zero = matches!(form, "s" | "y" | "b" | "i" | "f") || form.starts_with(['[', '{']);
+            if name.is_empty() {
+                self.add(owner, form, types);
+            } else if number.ends_with('?') && has_zero {
+                self.0.insert((owner.to_owned(), name.to_owned()));
+            }
+        }
+    }
+
+    fn has(&self, owner: &str, field: &str) -> bool {
+        self.0.contains(&(owner.to_owned(), field.to_owned()))
+    }
+}
+
 /// The table in the making. Types that have a name come first, in order of their names; the others follow as they come.
 struct Table {
+    omitted: Omitted,
     strings: String,
     interned: HashMap<String, String>,
     /// Place of a type by its name, or by its structure (`[]12`) when it has none.
@@ -85,10 +125,10 @@ struct Table {
 }
 
 impl Table {
-    fn new<'a>(names: impl Iterator<Item = &'a String>) -> Self {
+    fn new<'a>(names: impl Iterator<Item = &'a String>, omitted: Omitted) -> Self {
         let places: HashMap<_, _> = names.enumerate().map(|(place, name)| (name.clone(), place)).collect();
         let types = vec![String::new(); places.len()];
-        Self { strings: String::new(), interned: HashMap::new(), places, types, fields: Vec::new() }
+        Self { omitted, strings: String::new(), interned: HashMap::new(), places, types, fields: Vec::new() }
     }
 
     /// `Text { at, len }` of a string in the pool.
@@ -122,14 +162,17 @@ impl Table {
             definition["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let rows: Vec<String> = properties
             .iter()
-            .map(|(field, schema)| self.field(field, schema, required.contains(&field.as_str())))
+            .map(|(field, schema)| {
+                let omits_zero = self.omitted.has(name, field);
+                self.field(field, schema, required.contains(&field.as_str()), omits_zero)
+            })
             .collect();
         let first = self.fields.len();
         self.fields.extend(rows);
         format!("Shape::Struct{{first:{first},count:{}}}", properties.len())
     }
 
-    fn field(&mut self, name: &str, schema: &Value, required: bool) -> String {
+    fn field(&mut self, name: &str, schema: &Value, required: bool, omits_zero: bool) -> String {
         let attribute = |name: &str| schema[format!("x-kubernetes-{name}")].as_str().unwrap_or_default();
         let list = match attribute("list-type") {
             "" => "Unset",
@@ -155,7 +198,8 @@ impl Table {
             (self.text(name), self.text(&keys.join(",")), self.text(attribute("patch-merge-key")));
         format!(
             "FieldRow{{name:{text},ty:{ty},default:{default},list:ListType::{list},keys:{keys},merge_key:{merge_key},\
-             merge:{},retain_keys:{},atomic:{},required:{required}}}",
+             merge:{},retain_keys:{},atomic:{},required:{required},\
+             omits_zero:{omits_zero}}}",
             has("merge"),
             has("retainKeys"),
             attribute("map-type") == "atomic",

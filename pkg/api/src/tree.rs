@@ -9,6 +9,18 @@ use crate::Object;
 
 static EMPTY: LazyLock<Object> = LazyLock::new(Object::new);
 
+/// Whether a value is what upstream's typed objects hold where nothing was said.
+pub(crate) fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(flag) => !flag,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
+
 /// Readers of an object. A path is field names with dots between them, as in `spec.template.spec`; use [`Tree::map`] and
 /// `get` for keys that may contain dots themselves, such as labels.
 pub trait Tree {

@@ -2,7 +2,8 @@
 //!
 //! What Go's decoding of upstream's types does happens here too: values of a wrong type are errors with Go's text, nulls
 //! vanish, unknown fields are dropped and reported, and quantities, times and bytes are written the one way in which
-//! upstream would write them back.
+//! upstream would write them back. Fields that it leaves out when they are zero are dropped: `nodeSelector: {}` is no change
+//! of a pod template that has none.
 
 use std::fmt::Write as _;
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 use super::scalar::{self, Refused};
 use super::table::{Shape, Type};
 use crate::Object;
+use crate::tree::is_zero;
 
 /// More strict errors than this are not collected, as upstream.
 const MOST_STRICT_ERRORS: usize = 100;
@@ -287,7 +289,7 @@ fn read_struct<'de, 't, A: MapAccess<'de>>(
         cx.fields.push(field.name());
         let value = cx.below(&key, |cx| input.next_value_seed(Node { ty, cx }))?;
         cx.fields.pop();
-        match value {
+        match value.filter(|value| !(field.omits_zero() && is_zero(value))) {
             Some(value) => object.insert(key, value),
             None => object.remove(&key),
         };

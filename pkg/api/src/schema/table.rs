@@ -102,6 +102,7 @@ pub(crate) struct FieldRow {
     pub(crate) retain_keys: bool,
     pub(crate) atomic: bool,
     pub(crate) required: bool,
+    pub(crate) omits_zero: bool,
 }
 
 /// A set of types that refer to each other.
@@ -266,6 +267,12 @@ impl<'t> Field<'t> {
     #[must_use]
     pub fn is_required(self) -> bool {
         self.row.required
+    }
+
+    /// Whether upstream leaves the field out when it is empty, `false` or zero: the two mean the same.
+    #[must_use]
+    pub fn omits_zero(self) -> bool {
+        self.row.omits_zero
     }
 
     pub(crate) fn default(self) -> Default {

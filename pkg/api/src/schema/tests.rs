@@ -143,6 +143,45 @@ fn nulls_vanish_or_become_zero() {
 }
 
 #[test]
+fn what_go_omits_is_no_part_of_an_object() {
+    let read = pod(json!({
+        "metadata": {"name": "a", "labels": {}, "generateName": ""},
+        "spec": {
+            "nodeSelector": {}, "tolerations": [], "hostNetwork": false, "priorityClassName": "",
+            // Pointers: zero is something else than nothing.
+            "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": false, "affinity": {},
+            "securityContext": {"supplementalGroups": [], "fsGroup": 0},
+            "containers": [{
+                "name": "",
+                "livenessProbe": {"initialDelaySeconds": 0, "exec": {"command": []}},
+                "securityContext": {"capabilities": {"add": [], "drop": ["ALL"]}},
+            }],
+        },
+        "status": {"containerStatuses": [{"name": "c", "ready": false, "restartCount": 0, "containerID": ""}]},
+    }))
+    .unwrap();
+    let expected = json!({
+        "metadata": {"name": "a"},
+        "spec": {
+            "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": false, "affinity": {},
+            "securityContext": {"fsGroup": 0},
+            "containers": [{
+                "name": "",
+                "livenessProbe": {"exec": {}},
+                "securityContext": {"capabilities": {"drop": ["ALL"]}},
+            }],
+        },
+        "status": {"containerStatuses": [{"name": "c", "ready": false, "restartCount": 0}]},
+    });
+    assert_eq!(Value::Object(read.object), expected);
+    // Those of embedded structs too.
+    let hook = json!({"webhooks": [{"name": "a", "rules": [{"operations": [], "scope": ""}]}]});
+    let ty = root("io.k8s.api.admissionregistration.v1.ValidatingWebhookConfiguration").unwrap();
+    let read = decode::from_value(hook, ty).unwrap();
+    assert_eq!(Value::Object(read.object), json!({"webhooks": [{"name": "a", "rules": [{"scope": ""}]}]}));
+}
+
+#[test]
 fn values_are_written_as_upstream_writes_them_back() {
     let read = pod(json!({
         "metadata": {"creationTimestamp": "2026-01-02T03:04:05.5+01:00"},

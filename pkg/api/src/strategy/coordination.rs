@@ -1,6 +1,6 @@
 //! Kinds with little to them: leases, priority classes, runtime classes.
 
-use super::fill::Fill::{Absent, Drop};
+use super::fill::Fill::Absent;
 use super::fill::Fixed::Text;
 use super::row::Row;
 use super::rules::{At, Rule, formed};
@@ -61,7 +61,7 @@ const SYSTEM: &[(&str, i64)] =
 
 /// PriorityClasses.
 pub(super) static PRIORITY_CLASS: Row = Row {
-    fills: &[Absent("preemptionPolicy", Text("PreemptLowerPriority")), Drop(&["globalDefault", "description"])],
+    fills: &[Absent("preemptionPolicy", Text("PreemptLowerPriority"))],
     rules: &[Rule::With(check_priority), Rule::OneOf("preemptionPolicy", &["PreemptLowerPriority", "Never"])],
     check_update: |_, errors, new, old| {
         if new.number("value") != old.number("value") {

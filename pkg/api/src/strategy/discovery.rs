@@ -18,7 +18,6 @@ pub(super) static ENDPOINT_SLICE: Row = Row {
     fills: &[
         Drop(&["endpoints", "ports"]),
         Each(&["ports"], &[Absent("name", Text("")), Absent("protocol", Text("TCP"))]),
-        Each(&["endpoints"], &[Drop(&["deprecatedTopology"])]),
     ],
     rules: &[Rule::MustBe("addressType", &["FQDN", "IPv4", "IPv6"]), Rule::With(check_ports)],
     check_create: |_, errors, slice| check_endpoints(errors, slice),

@@ -11,6 +11,7 @@
 use serde_json::Value;
 
 use crate::object::{Object, object_in};
+use crate::tree::is_zero;
 
 /// One line of a table of defaults.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(crate) enum Fill {
     /// Sets a field that is absent, `null` or zero (empty, 0, false): upstream's plain values.
     Zero(&'static str, Fixed),
     /// Removes fields that hold a zero value which upstream's types cannot tell from absence, so that an object looks the
-    /// same whichever client wrote it.
+    /// same whichever client wrote it. Those that Go omits are gone when the object has been read; these it writes as null.
     Drop(&'static [&'static str]),
     /// Descends into the objects at these fields, where they exist.
     In(&'static [&'static str], &'static [Fill]),
@@ -98,17 +99,6 @@ fn drop_zeros(object: &mut Object, fields: &[&str]) {
         if object.get(*field).is_some_and(is_zero) {
             object.remove(*field);
         }
-    }
-}
-
-fn is_zero(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(flag) => !flag,
-        Value::Number(number) => number.as_i64() == Some(0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.is_empty(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::fill::Fill::{Absent, Drop, Make, Zero};
+use super::fill::Fill::{Absent, Make, Zero};
 use super::fill::Fixed::{Flag, Text, Texts};
 use super::row::{METADATA, Row, SPEC};
 use super::rules::{At, IMMUTABLE, Rule, check, formed};
@@ -15,11 +15,7 @@ use crate::tree::{Tree, same};
 
 /// StorageClasses.
 pub(super) static STORAGE_CLASS: Row = Row {
-    fills: &[
-        Absent("reclaimPolicy", Text("Delete")),
-        Absent("volumeBindingMode", Text("Immediate")),
-        Drop(&["mountOptions", "allowedTopologies"]),
-    ],
+    fills: &[Absent("reclaimPolicy", Text("Delete")), Absent("volumeBindingMode", Text("Immediate"))],
     rules: &[
         Rule::Required("provisioner"),
         Rule::With(|errors, at| {

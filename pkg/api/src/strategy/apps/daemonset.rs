@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::Object;
 use crate::field::{Errors, Path};
 use crate::object::{Meta, object_in};
-use crate::strategy::fill::Fill::{self, Absent, Drop, Make, With, Zero};
+use crate::strategy::fill::Fill::{self, Absent, Make, With, Zero};
 use crate::strategy::fill::Fixed::{Int, Text};
 use crate::strategy::fill::fill;
 use crate::strategy::pod::{TEMPLATE, check_lasting, keep_selector, warn_of_template};
@@ -23,7 +23,6 @@ pub(in crate::strategy) static DAEMON_SET: Row = Row {
         &[
             Make("updateStrategy", &[Zero("type", Text("RollingUpdate")), With(rolling_update)]),
             Absent("revisionHistoryLimit", Int(10)),
-            Drop(&["minReadySeconds"]),
             Make("template", TEMPLATE),
         ],
     )],

@@ -3,7 +3,7 @@
 use crate::Object;
 use crate::field::{Errors, Path};
 use crate::strategy::Context;
-use crate::strategy::fill::Fill::{self, Absent, Drop, Make, With, Zero};
+use crate::strategy::fill::Fill::{self, Absent, Make, With, Zero};
 use crate::strategy::fill::Fixed::{Int, Text};
 use crate::strategy::fill::fill;
 use crate::strategy::pod::{TEMPLATE, check_lasting, check_selector, keep_selector, warn_of_template};
@@ -22,7 +22,6 @@ pub(in crate::strategy) static DEPLOYMENT: Row = Row {
             Make("strategy", &[Zero("type", Text("RollingUpdate")), With(rolling_update)]),
             Absent("revisionHistoryLimit", Int(10)),
             Absent("progressDeadlineSeconds", Int(600)),
-            Drop(&["paused", "minReadySeconds"]),
             Make("template", TEMPLATE),
         ],
     )],
@@ -157,13 +156,12 @@ mod tests {
 
     #[test]
     fn defaults_are_filled() {
-        let spec = &deployment(json!({"paused": false}))["spec"];
+        let spec = &deployment(json!({}))["spec"];
         assert_eq!(spec["replicas"], 1);
         assert_eq!(
             spec["strategy"],
             json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}})
         );
         assert_eq!(spec["template"]["spec"]["restartPolicy"], "Always");
-        assert!(spec.get("paused").is_none());
     }
 }

@@ -3,7 +3,7 @@
 use crate::Object;
 use crate::field::{Errors, Path};
 use crate::strategy::Context;
-use crate::strategy::fill::Fill::{Absent, Drop, Make};
+use crate::strategy::fill::Fill::{Absent, Make};
 use crate::strategy::fill::Fixed::Int;
 use crate::strategy::pod::{TEMPLATE, check_lasting, check_selector, keep_selector, warn_of_template};
 use crate::strategy::row::{Row, SPEC};
@@ -14,7 +14,7 @@ use super::check_counts;
 
 /// ReplicaSets.
 pub(in crate::strategy) static REPLICA_SET: Row = Row {
-    fills: &[Make("spec", &[Absent("replicas", Int(1)), Drop(&["minReadySeconds"]), Make("template", TEMPLATE)])],
+    fills: &[Make("spec", &[Absent("replicas", Int(1)), Make("template", TEMPLATE)])],
     check: check_set,
     check_update: |_, errors, new, old| keep_selector(errors, new, old),
     check_status: |errors, new, old| {

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::Object;
 use crate::field::{Errors, Path};
 use crate::strategy::core::{CLAIM_SPEC, check_claim_spec};
-use crate::strategy::fill::Fill::{Absent, Drop, Each, Make, With, Zero};
+use crate::strategy::fill::Fill::{Absent, Each, Make, With, Zero};
 use crate::strategy::fill::Fixed::{Int, Text};
 use crate::strategy::pod::{TEMPLATE, check_lasting, check_selector, warn_of_template};
 use crate::strategy::row::{Row, SPEC};
@@ -28,7 +28,6 @@ pub(in crate::strategy) static STATEFUL_SET: Row = Row {
             ),
             Absent("replicas", Int(1)),
             Absent("revisionHistoryLimit", Int(10)),
-            Drop(&["minReadySeconds", "volumeClaimTemplates"]),
             Make("template", TEMPLATE),
             Each(
                 &["volumeClaimTemplates"],

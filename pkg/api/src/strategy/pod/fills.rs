@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::fill::Fill::{self, Absent, Drop, Each, In, Make, With, Zero};
+use super::super::fill::Fill::{self, Absent, Each, In, Make, With, Zero};
 use super::super::fill::Fixed::{Flag, Int, Map, Text};
 use crate::Object;
 use crate::object::object_in;
@@ -10,11 +10,9 @@ use crate::tree::{Tree, objects_mut};
 
 const MODE: &[Fill] = &[Absent("defaultMode", Int(0o644))];
 const FIELD_REF: &[Fill] = &[In(&["fieldRef"], &[Zero("apiVersion", Text("v1"))])];
-const READ_ONLY: &[Fill] = &[Drop(&["readOnly"])];
 const HTTP_GET: &[Fill] = &[In(&["httpGet"], &[Zero("path", Text("/")), Zero("scheme", Text("HTTP"))])];
 
 const PROBE: &[Fill] = &[
-    Drop(&["initialDelaySeconds"]),
     Zero("timeoutSeconds", Int(1)),
     Zero("periodSeconds", Int(10)),
     Zero("successThreshold", Int(1)),
@@ -29,10 +27,8 @@ const CONTAINER: &[Fill] = &[
     Zero("terminationMessagePath", Text("/dev/termination-log")),
     Zero("terminationMessagePolicy", Text("File")),
     Absent("resources", Map),
-    Drop(&["stdin", "stdinOnce", "tty", "command", "args", "env", "envFrom", "ports", "volumeMounts", "volumeDevices"]),
-    Each(&["ports"], &[Zero("protocol", Text("TCP")), Drop(&["hostPort"])]),
+    Each(&["ports"], &[Zero("protocol", Text("TCP"))]),
     Each(&["env"], &[In(&["valueFrom"], FIELD_REF), In(&["valueFrom"], &[In(&["fileKeyRef"], OPTIONAL)])]),
-    Each(&["volumeMounts"], READ_ONLY),
     In(&["livenessProbe", "readinessProbe", "startupProbe"], PROBE),
     In(&["lifecycle"], &[In(&["postStart", "preStop"], HTTP_GET)]),
 ];
@@ -72,7 +68,6 @@ const VOLUME: &[Fill] = &[
             ],
         )],
     ),
-    In(&["persistentVolumeClaim", "csi", "nfs"], &[Drop(&["readOnly"])]),
     In(&["ephemeral"], &[In(&["volumeClaimTemplate"], &[Make("spec", &[Absent("volumeMode", Text("Filesystem"))])])]),
 ];
 
@@ -84,9 +79,6 @@ const SPEC: &[Fill] = &[
     Absent("terminationGracePeriodSeconds", Int(30)),
     Zero("schedulerName", Text("default-scheduler")),
     With(service_account),
-    Drop(&["hostNetwork", "hostPID", "hostIPC", "volumes", "initContainers", "ephemeralContainers", "nodeSelector"]),
-    Drop(&["tolerations", "hostAliases", "imagePullSecrets", "topologySpreadConstraints", "schedulingGates"]),
-    Drop(&["nodeName", "hostname", "subdomain", "priorityClassName", "readinessGates", "overhead"]),
     Each(&["volumes"], VOLUME),
     Each(&["volumes"], NETWORK_VOLUME),
     Each(&["containers", "initContainers", "ephemeralContainers"], CONTAINER),
@@ -188,7 +180,8 @@ mod tests {
     use serde_json::json;
 
     fn filled(spec: Value) -> Value {
-        let Value::Object(mut pod) = json!({ "spec": spec }) else { unreachable!() };
+        let ty = crate::schema::root("io.k8s.api.core.v1.Pod").unwrap();
+        let mut pod = crate::schema::decode::from_value(json!({ "spec": spec }), ty).unwrap().object;
         fill(&mut pod, POD);
         pod["spec"].clone()
     }
