@@ -62,15 +62,14 @@ enum Stay {
     For(Duration),
 }
 
+/// Of each taint the first toleration that matches counts, and of those the shortest time.
 fn stay(taints: &[Taint], tolerations: &[Toleration]) -> Stay {
     let mut shortest: Option<i64> = None;
     for taint in taints {
-        let mut matching = tolerations.iter().filter(|toleration| tolerates(toleration, taint)).peekable();
-        if matching.peek().is_none() {
+        let Some(used) = tolerations.iter().find(|toleration| tolerates(toleration, taint)) else {
             return Stay::For(Duration::ZERO);
-        }
-        let seconds = matching.filter_map(|toleration| toleration.toleration_seconds).min();
-        shortest = [shortest, seconds].into_iter().flatten().min();
+        };
+        shortest = [shortest, used.toleration_seconds].into_iter().flatten().min();
     }
     shortest.map_or(Stay::ForEver, |seconds| Stay::For(Duration::from_secs(u64::try_from(seconds).unwrap_or_default())))
 }
@@ -172,17 +171,23 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_toleration_counts() {
+    fn the_shortest_of_the_used_tolerations_counts() {
         let seconds = |seconds| Stay::For(Duration::from_secs(seconds));
         let cases = [
             (vec![], vec![], Stay::ForEver),
             (vec!["a"], vec![], seconds(0)),
             (vec!["a"], vec![toleration("", "Exists", "", None)], Stay::ForEver),
             (vec!["a"], vec![toleration("a", "Exists", "", Some(300))], seconds(300)),
+            // The first that matches a taint counts, as upstream.
             (
                 vec!["a"],
                 vec![toleration("a", "Equal", "v", Some(300)), toleration("a", "Exists", "", Some(20))],
-                seconds(20),
+                seconds(300),
+            ),
+            (
+                vec!["a"],
+                vec![toleration("", "Exists", "", None), toleration("a", "Exists", "", Some(20))],
+                Stay::ForEver,
             ),
             (vec!["a"], vec![toleration("a", "Equal", "w", None)], seconds(0)),
             (vec!["a", "b"], vec![toleration("a", "Exists", "", None)], seconds(0)),
