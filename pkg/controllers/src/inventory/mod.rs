@@ -183,7 +183,8 @@ impl Inventory {
         };
         let mut kinds = self.kinds.write().unwrap_or_else(PoisonError::into_inner);
         kinds.retain(|resource, tracked| {
-            let stays = served.contains_key(resource);
+            // One whose version is served no more comes back as a new one: nothing of the old can be watched or deleted.
+            let stays = served.get(resource) == Some(&*tracked.kind);
             if !stays {
                 self.caches.forget_metadata(&tracked.kind.api);
             }
