@@ -108,7 +108,11 @@ impl Work {
             return Ok(Action::After(left));
         }
         match Api::<Node>::all(self.client.clone()).get_metadata(pods::node(pod)).await {
-            Ok(_) => Ok(Action::Done),
+            Ok(_) => {
+                // The cache is late; should the node go again, its pods get the whole time.
+                self.missing().remove(key);
+                Ok(Action::Done)
+            }
             Err(error) if is_not_found(&error) => self.remove(pod, true).await.map(|()| Action::Done),
             Err(error) => Err(error.into()),
         }

@@ -17,7 +17,6 @@ use kube::{Api, Client, ResourceExt};
 use crate::deps::Deps;
 use crate::endpointslice::{HEADLESS, affected, is_headless, selector};
 use crate::error::{Error, gone_is_fine, namespace_terminating, said};
-use crate::owners::matches;
 
 const NAME: &str = "endpoint-controller";
 const WORKERS: usize = 5;
@@ -68,9 +67,8 @@ impl Context {
             }
             return Ok(Action::Done);
         };
-        let Some(selector) = selector(&service) else { return Ok(Action::Done) };
-        let selected = |pod: &Arc<Pod>| matches(&selector, pod.metadata.labels.as_ref());
-        let pods: Vec<_> = self.pods.in_namespace(key.namespace()).into_iter().filter(selected).collect();
+        let Some(selects) = selector(&service) else { return Ok(Action::Done) };
+        let pods: Vec<_> = self.pods.in_namespace(key.namespace()).into_iter().filter(|pod| selects(pod)).collect();
         let Some(wanted) = plan(&service, &pods, current.as_deref()) else { return Ok(Action::Done) };
         let api = Api::<Endpoints>::namespaced(self.client.clone(), key.namespace());
         let written = match &current {

@@ -16,12 +16,11 @@ use knarr_client::cache::Cached;
 use knarr_client::events::Type;
 use knarr_client::{Action, Cache, Change, Controller, Index, Key, Recorder};
 use kube::api::{DeleteParams, PostParams};
-use kube::core::Selector;
 use kube::{Api, Client, ResourceExt};
 
 use crate::deps::Deps;
 use crate::error::{Error, gone_is_fine, namespace_terminating};
-use crate::owners::{matches, reference};
+use crate::owners::reference;
 use crate::pods;
 use plan::{Frame, Plan};
 
@@ -117,17 +116,18 @@ fn visible(pod: &Pod) -> impl PartialEq + '_ {
 
 fn selecting(services: &Cache<Service>, pod: &Pod) -> Vec<Key> {
     let in_namespace = services.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default());
-    let selects = |service: &&Arc<Service>| {
-        selector(service).is_some_and(|selector| matches(&selector, pod.metadata.labels.as_ref()))
-    };
+    let selects = |service: &&Arc<Service>| selector(service).is_some_and(|selects| selects(pod));
     in_namespace.iter().filter(selects).map(|service| Key::of(service.as_ref())).collect()
 }
 
-/// What a Service selects; `None` where endpoints are somebody else's business.
-pub(crate) fn selector(service: &Service) -> Option<Selector> {
+/// Whether a Service selects a pod; `None` where endpoints are somebody else's business.
+pub(crate) fn selector(service: &Service) -> Option<impl Fn(&Pod) -> bool + '_> {
     let spec = service.spec.as_ref()?;
-    let selector = spec.selector.clone().filter(|_| spec.type_.as_deref() != Some("ExternalName"))?;
-    Some(selector.into_iter().collect())
+    let wanted = spec.selector.as_ref().filter(|_| spec.type_.as_deref() != Some("ExternalName"))?;
+    Some(move |pod: &Pod| {
+        let has = |key, value| pod.metadata.labels.as_ref().and_then(|labels| labels.get(key)) == Some(value);
+        wanted.iter().all(|(key, value)| has(key, value))
+    })
 }
 
 /// Whether a Service has no address of its own.
@@ -148,11 +148,10 @@ struct Context {
 impl Context {
     async fn reconcile(&self, key: Key) -> Result<Action, Error> {
         let Some(service) = self.services.at(&key) else { return Ok(Action::Done) };
-        let Some(selector) = selector(&service).filter(|_| service.metadata.deletion_timestamp.is_none()) else {
+        let Some(selects) = selector(&service).filter(|_| service.metadata.deletion_timestamp.is_none()) else {
             return Ok(Action::Done);
         };
-        let selected = |pod: &Arc<Pod>| matches(&selector, pod.metadata.labels.as_ref());
-        let pods: Vec<_> = self.pods.in_namespace(key.namespace()).into_iter().filter(selected).collect();
+        let pods: Vec<_> = self.pods.in_namespace(key.namespace()).into_iter().filter(|pod| selects(pod)).collect();
         let existing: Vec<_> =
             self.by_service.get(&key.to_string()).into_iter().filter(|slice| is_ours(slice)).collect();
         let wanted = endpoint::address_types(&service);

@@ -58,6 +58,11 @@ pub(crate) trait Kind: Replicated {}
 impl Kind for ReplicaSet {}
 impl Kind for ReplicationController {}
 
+/// What the status tells of an error. A cache that is late is nobody's failure: the writes were made.
+fn failure(error: &Error) -> Option<String> {
+    (!matches!(error, Error::Behind(_))).then(|| error.to_string())
+}
+
 struct Context<O> {
     owners: Cache<O>,
     siblings: Index<O>,
@@ -77,7 +82,7 @@ impl<O: Replicated> Context<O> {
             None => self.manage(&owner, active).await,
             Some(_) => Ok(()),
         };
-        let failure = managed.as_ref().err().map(ToString::to_string);
+        let failure = managed.as_ref().err().and_then(failure);
         let action = self.report(&owner, &selector, failure).await?;
         managed.map(|()| action)
     }
