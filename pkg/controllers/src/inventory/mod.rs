@@ -228,3 +228,49 @@ pub(crate) fn api(client: &Client, kind: &Kind, namespace: &str) -> Api<DynamicO
         false => Api::all_with(client.clone(), &kind.api),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use axum::{Json, Router};
+    use knarr_api::user::UserInfo;
+    use knarr_client::transport::in_process;
+    use serde_json::{Value, json};
+    use std::sync::Mutex;
+
+    /// A server of one kind, in the version that it is told to serve.
+    fn server(version: &Arc<Mutex<&'static str>>) -> Router {
+        let page = |of: fn(&str) -> Value| {
+            let version = version.clone();
+            get(move || std::future::ready(Json(of(*version.lock().unwrap()))))
+        };
+        let groups = |version: &str| {
+            let served = json!({"groupVersion": format!("example.io/{version}"), "version": version});
+            json!({"groups": [{"name": "example.io", "versions": [served], "preferredVersion": served}]})
+        };
+        let ships = |version: &str| {
+            let verbs = ["delete", "list", "watch"];
+            let ships =
+                json!({"name": "ships", "singularName": "", "kind": "Ship", "namespaced": true, "verbs": verbs});
+            json!({"groupVersion": format!("example.io/{version}"), "resources": [ships]})
+        };
+        Router::new()
+            .route("/api/v1", page(|_| json!({"groupVersion": "v1", "resources": []})))
+            .route("/apis", page(groups))
+            .route("/apis/example.io/{version}", page(ships))
+    }
+
+    #[tokio::test]
+    async fn a_kind_is_followed_in_the_version_that_is_served() {
+        let version = Arc::new(Mutex::new("v1alpha1"));
+        let client = in_process(server(&version), UserInfo::new("system:kube-controller-manager", &[]));
+        let inventory = Inventory::new(Caches::new(client.clone()).0, client);
+        let versions = |kinds: &[Tracked]| kinds.iter().map(|t| t.kind.api.version.clone()).collect::<Vec<_>>();
+        assert_eq!(versions(&inventory.refresh().await.unwrap()), ["v1alpha1"]);
+        assert_eq!(versions(&inventory.refresh().await.unwrap()), [""; 0], "nothing is new");
+        *version.lock().unwrap() = "v1";
+        assert_eq!(versions(&inventory.refresh().await.unwrap()), ["v1"]);
+        assert_eq!(versions(&inventory.kinds()), ["v1"]);
+    }
+}

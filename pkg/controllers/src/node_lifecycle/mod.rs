@@ -49,7 +49,10 @@ pub(crate) async fn run(deps: Deps, shutdown: Shutdown) -> Result<(), Infallible
     controller.watch(&leases, {
         let heard = heard.clone();
         move |change| {
-            heard.note(change.key.name());
+            // The Lease of a node that is gone goes too: that is no sign of life.
+            if change.new.is_some() {
+                heard.note(change.key.name());
+            }
             Vec::new()
         }
     });
