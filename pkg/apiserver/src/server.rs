@@ -11,6 +11,7 @@ use axum::response::Response;
 use http::Request;
 use knarr_api::status::Result;
 use knarr_base::{Shutdown, readiness::Readiness};
+use knarr_pki::tls::Reception;
 
 use crate::authn::Authenticate;
 use crate::authz::Authorize;
@@ -148,7 +149,7 @@ impl ApiServer {
         self,
         feed: Feed,
         listeners: Vec<TcpListener>,
-        tls: Arc<rustls::ServerConfig>,
+        tls: Reception,
         shutdown: Shutdown,
     ) -> Result<(), Error> {
         let drain = self.0.api.drain.clone();

@@ -93,7 +93,7 @@ pub(super) async fn build(
     };
     let access = Access { authenticator, authorizer };
     let server = ApiServer::new(config, registry.clone(), access, subresources, pages);
-    let tls = Arc::new(tls::server(&pki.apiserver, &pki.ca)?);
+    let tls = tls::Reception::new(&pki.apiserver, &pki.ca)?;
 
     components.spawn("authorizer", cluster_authorizer.feed(&registry, &readiness).run(shutdown.clone()));
     let bootstrap = Bootstrap::new(registry.clone(), &pki, &bootstrap_settings(settings)?, readiness.task("bootstrap"));

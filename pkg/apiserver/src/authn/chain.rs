@@ -11,7 +11,7 @@ use knarr_api::status::Result;
 use knarr_api::user::{InProcess, UserInfo};
 
 use super::service_account::ServiceAccountTokens;
-use super::{Authenticate, PeerCertificates, x509};
+use super::{Authenticate, PeerCertificate, x509};
 
 /// Everybody who proved who they are.
 const AUTHENTICATED: &str = "system:authenticated";
@@ -32,10 +32,9 @@ impl ClusterAuthenticator {
 
     async fn by_credentials(&self, request: &Parts) -> std::result::Result<Option<UserInfo>, String> {
         let now = jiff::Timestamp::now().as_second();
-        let certificates = request.extensions.get::<PeerCertificates>();
         let mut broken = None;
-        if let Some(leaf) = certificates.and_then(|PeerCertificates(chain)| chain.first()) {
-            match x509::user(leaf, now) {
+        if let Some(PeerCertificate(certificate)) = request.extensions.get() {
+            match certificate.as_ref().as_ref().map_err(Clone::clone).and_then(|leaf| x509::user(leaf, now)) {
                 Ok(Some(user)) => return Ok(Some(user)),
                 Ok(None) => {}
                 // A good token outweighs a bad certificate.

@@ -10,17 +10,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::request::Parts;
-use knarr_api::status::Result;
+use knarr_api::status;
 use knarr_api::user::UserInfo;
 use rustls::pki_types::CertificateDer;
 
 pub use chain::{ClusterAuthenticator, anonymous};
 pub use impersonation::impersonate;
 
-/// The certificates that the peer of a TLS connection has proven to hold the key of, leaf first. A request extension that
-/// the listener sets; the chain has been verified against the client CA.
+/// The certificate that the peer of a TLS connection has proven to hold the key of, or why it is none of the client CA's. A
+/// request extension that the listener sets.
 #[derive(Clone, Debug)]
-pub struct PeerCertificates(pub Arc<[CertificateDer<'static>]>);
+pub struct PeerCertificate(pub Arc<Result<CertificateDer<'static>, String>>);
 
 /// Finds out who sends a request.
 #[async_trait]
@@ -29,7 +29,7 @@ pub trait Authenticate: Send + Sync {
     ///
     /// # Errors
     /// When there are credentials and they are wrong.
-    async fn authenticate(&self, request: &Parts) -> Result<Option<UserInfo>>;
+    async fn authenticate(&self, request: &Parts) -> status::Result<Option<UserInfo>>;
 }
 
 /// Namespace and name of the service account that a user name is.

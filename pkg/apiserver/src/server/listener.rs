@@ -14,12 +14,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use knarr_base::Shutdown;
+use knarr_pki::tls::Reception;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::Server;
-use crate::authn::PeerCertificates;
+use crate::authn::PeerCertificate;
 use crate::filter;
 
 /// A peer that has not finished its handshake by then is not one.
@@ -36,7 +37,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) async fn serve(
     server: &Arc<Server>,
     listeners: Vec<std::net::TcpListener>,
-    tls: Arc<rustls::ServerConfig>,
+    tls: Reception,
     shutdown: &Shutdown,
 ) -> io::Result<()> {
     let graceful = Arc::new(GracefulShutdown::new());
@@ -44,7 +45,7 @@ pub(super) async fn serve(
     for listener in listeners {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        accepting.spawn(accept(server.clone(), listener, tls.clone().into(), shutdown.clone(), graceful.clone()));
+        accepting.spawn(accept(server.clone(), listener, tls.clone(), shutdown.clone(), graceful.clone()));
     }
     shutdown.wait().await;
     while accepting.join_next().await.is_some() {}
@@ -59,7 +60,7 @@ pub(super) async fn serve(
 async fn accept(
     server: Arc<Server>,
     listener: TcpListener,
-    tls: TlsAcceptor,
+    tls: Reception,
     shutdown: Shutdown,
     graceful: Arc<GracefulShutdown>,
 ) {
@@ -76,22 +77,27 @@ async fn accept(
     }
 }
 
-async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, watcher: Watcher) {
+async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, tls: Reception, watcher: Watcher) {
     // Answers are written whole; waiting for more only delays them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "no TCP_NODELAY");
     }
-    let stream = match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+    let stream = match tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls.config.clone()).accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
     };
-    let certificates = stream.get_ref().1.peer_certificates().map(|chain| PeerCertificates(chain.into()));
+    let presented = stream.get_ref().1.peer_certificates();
+    let certificate = presented.and_then(|chain| {
+        let leaf = chain.first()?.clone().into_owned();
+        let verified = tls.verify(chain).map(|()| leaf).map_err(|error| format!("x509: {error}"));
+        Some(PeerCertificate(Arc::new(verified)))
+    });
     let service = service_fn(move |request: Request<Incoming>| {
         let server = server.clone();
         let mut request = request.map(Body::new);
-        if let Some(certificates) = &certificates {
-            request.extensions_mut().insert(certificates.clone());
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(certificate.clone());
         }
         async move { Ok::<_, Infallible>(filter::answer(server, request).await) }
     });

@@ -9,6 +9,7 @@ use http::{Request, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::client::conn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use knarr_api::Status;
 use knarr_api::status::Result;
 use knarr_api::user::UserInfo;
 use knarr_base::Shutdown;
@@ -18,7 +19,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::authn::{Authenticate, PeerCertificates};
+use crate::authn::{Authenticate, PeerCertificate};
 use crate::authz::{Attributes, Authorize, Decision};
 use crate::registry::{Hooks, Registry};
 use crate::subresource::Subresources;
@@ -30,8 +31,10 @@ struct ByCertificate;
 #[async_trait]
 impl Authenticate for ByCertificate {
     async fn authenticate(&self, request: &Parts) -> Result<Option<UserInfo>> {
-        let certificates = request.extensions.get::<PeerCertificates>();
-        Ok(certificates.map(|chain| UserInfo::new(format!("{} certificates", chain.0.len()), &[])))
+        let certificate = request.extensions.get::<PeerCertificate>();
+        let verified =
+            certificate.map(|certificate| certificate.0.as_ref().as_ref().map_err(|_| Status::unauthorized()));
+        Ok(verified.transpose()?.map(|leaf| UserInfo::new(format!("{} bytes", leaf.len()), &[])))
     }
 }
 
@@ -68,7 +71,7 @@ async fn start() -> Running {
     let server = ApiServer::new(Config::default(), registry, access, Subresources::default(), Pages::default());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
-    let tls = Arc::new(tls::server(&pki.apiserver, &pki.ca).unwrap());
+    let tls = tls::Reception::new(&pki.apiserver, &pki.ca).unwrap();
     let server = tokio::spawn(server.run(feed, vec![listener], tls, shutdown.clone()));
     Running { address, pki, shutdown, server, _directory: directory }
 }
@@ -85,8 +88,17 @@ impl Running {
 
     /// Sends one request over a connection of its own.
     async fn get(&self, path: &str, alpn: &str, with_certificate: bool) -> http::Response<hyper::body::Incoming> {
-        let mut config =
+        let config =
             if with_certificate { tls::client(&self.pki.admin, &self.pki.ca).unwrap() } else { self.anonymous() };
+        self.get_as(path, alpn, config).await
+    }
+
+    async fn get_as(
+        &self,
+        path: &str,
+        alpn: &str,
+        mut config: rustls::ClientConfig,
+    ) -> http::Response<hyper::body::Incoming> {
         config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
         let stream = TcpStream::connect(self.address).await.unwrap();
         let name = ServerName::try_from("127.0.0.1").unwrap();
@@ -116,6 +128,20 @@ async fn both_versions_of_http_are_served_to_who_has_a_certificate() {
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert!(body.starts_with(b"{\"kind\":\"NamespaceList\""), "{body:?}");
         assert_eq!(running.get("/api/v1/namespaces", alpn, false).await.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+/// As upstream: an alert of TLS would not tell a user that their kubeconfig is the wrong one or has expired.
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_told_so_in_http() {
+    let (running, other) = (start().await, start().await);
+    for alpn in ["h2", "http/1.1"] {
+        let stranger = tls::client(&other.pki.admin, &running.pki.ca).unwrap();
+        let answer = running.get_as("/api/v1/namespaces", alpn, stranger).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let status: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&status["kind"], &status["reason"]), (&"Status".into(), &"Unauthorized".into()));
     }
 }
 

@@ -116,8 +116,8 @@ impl World {
         let server =
             ApiServer::new(Config::default(), registry.clone(), access, Subresources::default(), Pages::default());
         let router = server.router();
-        let tls = knarr_pki::tls::server(&pki.apiserver, &pki.ca).unwrap();
-        components.spawn("server", server.run(feed, Vec::new(), Arc::new(tls), shutdown.clone()));
+        let tls = knarr_pki::tls::Reception::new(&pki.apiserver, &pki.ca).unwrap();
+        components.spawn("server", server.run(feed, Vec::new(), tls, shutdown.clone()));
         let bootstrap = Bootstrap::new(registry.clone(), &pki, &settings, readiness.task("bootstrap"));
         components.spawn("bootstrap", bootstrap.run(shutdown.clone()));
 
