@@ -64,11 +64,20 @@ pub(super) fn wait_for_ready() -> Result<()> {
     until("the node is Ready", LONG, || text(kubectl(&arguments))).map(drop)
 }
 
-/// The web servers of the example.
+/// The web servers of the example, without the children that serve one connection each (a probe's, for example).
 pub(super) fn web_servers() -> BTreeSet<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"httpd\0"))).collect()
+    let all: BTreeSet<u32> = pids
+        .filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"httpd\0")))
+        .collect();
+    all.iter().copied().filter(|pid| parent(*pid).is_some_and(|parent| !all.contains(&parent))).collect()
+}
+
+/// The parent of a process; `None` when it has ended.
+fn parent(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 /// The user's container as its containerd lists it, with its pid.
