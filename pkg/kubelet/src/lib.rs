@@ -20,3 +20,4 @@ mod volume;
 
 pub use config::Config;
 pub use kubelet::{Api, Error, Kubelet};
+pub use volume::unmount_below;

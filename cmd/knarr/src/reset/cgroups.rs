@@ -13,8 +13,10 @@ use crate::systemd;
 const NAMES: [&str; 2] = ["kubepods", "containerd"];
 
 /// Knarr's cgroups in every mounted hierarchy: those below the root, and that of its units.
-pub(super) fn find(root: &str, units: Option<&str>) -> Vec<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+pub(super) fn find(root: &str, units: Option<&str>) -> Result<Vec<PathBuf>> {
+    let mounts = fs::read("/proc/self/mounts").context("cannot read the mounts")?;
+    // Somebody else's mount point may be no UTF-8; those of cgroups are.
+    let mounts = String::from_utf8_lossy(&mounts);
     let (_, slice) = slice_of_pods(root);
     let hierarchies = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
@@ -26,7 +28,7 @@ pub(super) fn find(root: &str, units: Option<&str>) -> Vec<PathBuf> {
         let slices = std::iter::once(slice.trim_start_matches('/')).chain(units).map(|slice| mount.join(slice));
         NAMES.map(|name| own.join(name)).into_iter().chain(slices)
     });
-    below.filter(|path| path.is_dir()).collect()
+    Ok(below.filter(|path| path.is_dir()).collect())
 }
 
 /// A slice is systemd's, who would make it anew.
@@ -39,7 +41,7 @@ pub(super) fn remove(cgroups: &[PathBuf], root: &str) -> Result<()> {
 }
 
 fn remove_tree(path: &Path) -> Result<()> {
-    for child in folders(path) {
+    for child in folders(path)? {
         remove_tree(&child)?;
     }
     match fs::remove_dir(path) {

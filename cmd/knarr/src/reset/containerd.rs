@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::folders;
+use super::{entries, folders, read};
 
 /// Where containerd's CNI library notes what it has set up. A killed sandbox's notes stay.
 pub(super) const CNI_NOTES: &str = "/var/lib/cni/results";
@@ -14,9 +14,13 @@ pub(super) const CNI_NOTES: &str = "/var/lib/cni/results";
 /// task holds the address of its shim.
 pub(super) fn remove_shim_sockets(run_dir: &Path) -> Result<()> {
     let tasks = run_dir.join("containerd/io.containerd.runtime.v2.task");
-    for bundle in folders(&tasks).iter().flat_map(|namespace| folders(namespace)) {
-        let Ok(address) = fs::read_to_string(bundle.join("address")) else { continue };
-        remove_file(Path::new(address.trim().trim_start_matches("unix://")))?;
+    for namespace in folders(&tasks)? {
+        for bundle in folders(&namespace)? {
+            // A task that was never started has none.
+            let Some(address) = read(&bundle.join("address"))? else { continue };
+            let address = String::from_utf8(address).with_context(|| format!("{}: address", bundle.display()))?;
+            remove_file(Path::new(address.trim().trim_start_matches("unix://")))?;
+        }
     }
     Ok(())
 }
@@ -25,11 +29,11 @@ pub(super) fn remove_shim_sockets(run_dir: &Path) -> Result<()> {
 /// that network, `cni-loopback-ID-lo`.
 pub(super) fn remove_notes(notes: &Path, run_dir: &Path) -> Result<()> {
     let sandbox = format!("\"sandbox\":\"{}/", run_dir.display());
-    for entry in fs::read_dir(notes).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
+    for note in entries(notes)? {
+        let name = note.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let Some(id) = name.strip_prefix("knarr-").and_then(|rest| rest.strip_suffix("-eth0")) else { continue };
-        if fs::read_to_string(entry.path()).is_ok_and(|text| text.contains(&sandbox)) {
-            for path in [notes.join(format!("cni-loopback-{id}-lo")), entry.path()] {
+        if read(&note)?.is_some_and(|text| String::from_utf8_lossy(&text).contains(&sandbox)) {
+            for path in [notes.join(format!("cni-loopback-{id}-lo")), note.clone()] {
                 remove_file(&path)?;
             }
         }

@@ -1,38 +1,57 @@
 //! Mounts and files below knarr's directories.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
 
-/// Unmounts everything below knarr's directories, the deepest first.
-pub(super) fn unmount_below(own: &[PathBuf]) -> Result<()> {
-    let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read the mounts")?;
-    let below = |path: &PathBuf| own.iter().any(|own| path.starts_with(own) && path != own);
-    let mut points: Vec<PathBuf> = mounts.lines().filter_map(mount_point).filter(below).collect();
-    points.sort();
-    for point in points.into_iter().rev() {
-        match umount2(&point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
-            Err(error) => return Err(error).with_context(|| format!("cannot unmount {}", point.display())),
+use super::entries;
+
+/// Those of the `given` directories that exist, without links on the way to them, and beside them each way that has some:
+/// the mount table knows the former, a process's arguments the latter.
+pub(super) fn directories<const N: usize>(given: [&PathBuf; N]) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for path in given {
+        let real = match path.canonicalize() {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            real => real.with_context(|| format!("cannot look at {}", path.display()))?,
+        };
+        let way = std::path::absolute(path).with_context(|| format!("cannot look at {}", path.display()))?;
+        if way != real {
+            found.push(way);
         }
+        found.insert(0, real);
+    }
+    Ok(found)
+}
+
+/// Unmounts everything below knarr's directories, which may be mount points themselves.
+pub(super) fn unmount_below(own: &[PathBuf]) -> Result<()> {
+    for entry in own.iter().map(|own| entries(own)).collect::<Result<Vec<_>>>()?.iter().flatten() {
+        knarr_kubelet::unmount_below(entry)?;
     }
     Ok(())
 }
 
-/// The second field of a line of `/proc/self/mounts`, where spaces stand as `\040`.
-fn mount_point(line: &str) -> Option<PathBuf> {
-    Some(line.split(' ').nth(1)?.replace("\\040", " ").into())
-}
-
-/// Removes a tree without ever leaving its file system: what is mounted there is not ours to delete.
+/// Removes a tree without ever leaving its file system: what is mounted there is not ours to delete. A mount point stays, as
+/// an empty directory, and what a link leads to is left alone.
 pub(super) fn remove_tree(path: &Path) -> Result<()> {
-    let device = fs::symlink_metadata(path)?.dev();
-    remove_below(path, device)?;
-    fs::remove_dir(path).with_context(|| format!("cannot remove {}", path.display()))
+    let top = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        top => top.with_context(|| format!("cannot look at {}", path.display()))?,
+    };
+    let removed = if top.is_dir() {
+        remove_below(path, top.dev())?;
+        fs::remove_dir(path)
+    } else {
+        fs::remove_file(path)
+    };
+    match removed {
+        Err(error) if error.kind() == ErrorKind::ResourceBusy => Ok(()),
+        removed => removed.with_context(|| format!("cannot remove {}", path.display())),
+    }
 }
 
 fn remove_below(directory: &Path, device: u64) -> Result<()> {
@@ -58,9 +77,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mount_points_of_lines() {
-        let line = "tmpfs /var/lib/knarr/pods/a\\040b tmpfs rw 0 0";
-        assert_eq!(mount_point(line), Some("/var/lib/knarr/pods/a b".into()));
+    fn directories_are_known_by_their_places_and_by_the_links_to_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path().canonicalize().unwrap();
+        let (data, link, run) = (top.join("disk"), top.join("data"), top.join("run"));
+        fs::create_dir(&data).unwrap();
+        fs::create_dir(&run).unwrap();
+        std::os::unix::fs::symlink(&data, &link).unwrap();
+        let found = directories([&link, &run, &top.join("absent")]).unwrap();
+        assert_eq!(found, [run.clone(), data.clone(), link.clone()]);
+        fs::write(data.join("file"), "x").unwrap();
+        found.iter().try_for_each(|path| remove_tree(path)).unwrap();
+        assert!(!data.exists() && !run.exists() && !link.is_symlink());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::folders;
+use super::{entries, folders, is_gone, read};
 
 /// How long killed processes may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,19 +42,18 @@ pub(super) fn end(own: &[PathBuf], cgroups: &[PathBuf]) -> Result<()> {
 fn processes(own: &[PathBuf], cgroups: &[PathBuf]) -> Result<Vec<Pid>> {
     let mut found: Vec<Pid> = Vec::new();
     for cgroup in cgroups {
-        collect_members(cgroup, &mut found);
+        collect_members(cgroup, &mut found)?;
     }
-    for entry in fs::read_dir("/proc").context("cannot list processes")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).map(Pid::from_raw) else {
-            continue;
-        };
-        let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+    for process in entries(Path::new("/proc"))? {
+        let name = process.file_name().and_then(|name| name.to_str());
+        let Some(pid) = name.and_then(|name| name.parse().ok()).map(Pid::from_raw) else { continue };
+        let Some(arguments) = read(&process.join("cmdline"))? else { continue };
         let mut words = arguments.split(|&byte| byte == 0).map(String::from_utf8_lossy);
         let program = words.next().unwrap_or_default().into_owned();
         let name = Path::new(&program).file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let is_ours = |path: &Path| own.iter().any(|own| path.starts_with(own));
         if PROGRAMS.contains(&name)
-            && (words.any(|word| is_ours(Path::new(&*word))) || open_files(&entry.path()).any(|file| is_ours(&file)))
+            && (words.any(|word| is_ours(Path::new(&*word))) || open_files(&process).any(|file| is_ours(&file)))
         {
             found.push(pid);
         }
@@ -71,10 +70,14 @@ fn open_files(process: &Path) -> impl Iterator<Item = PathBuf> {
     descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok())
 }
 
-fn collect_members(cgroup: &Path, found: &mut Vec<Pid>) {
-    let members = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+fn collect_members(cgroup: &Path, found: &mut Vec<Pid>) -> Result<()> {
+    let file = cgroup.join("cgroup.procs");
+    let members = match fs::read_to_string(&file) {
+        Err(error) if is_gone(&error) => return Ok(()),
+        // That of a threaded cgroup cannot be read: the cgroup above it names its processes.
+        Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => String::new(),
+        members => members.with_context(|| format!("cannot read {}", file.display()))?,
+    };
     found.extend(members.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).map(Pid::from_raw));
-    for child in folders(cgroup) {
-        collect_members(&child, found);
-    }
+    folders(cgroup)?.iter().try_for_each(|child| collect_members(child, found))
 }

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
 
 use crate::pod::PodExt as _;
+pub use mounts::unmount_below;
 use payload::Payload;
 use place::Place;
 
@@ -100,7 +101,7 @@ fn empty_dir(path: &Path, source: &EmptyDirVolumeSource, group: Option<i64>) -> 
 /// When something is still in use.
 pub(crate) fn tear_down(pods: &Path, uid: &str) -> io::Result<()> {
     let directory = pods.join(uid);
-    mounts::unmount_below(&directory)?;
+    unmount_below(&directory)?;
     match std::fs::remove_dir_all(&directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// Mounts a tmpfs at `path` unless one is there; whether it is new.
@@ -28,12 +29,20 @@ pub(crate) fn is_mount_point(path: &Path) -> io::Result<bool> {
 }
 
 /// Unmounts everything at and below `directory`, the innermost first.
-pub(crate) fn unmount_below(directory: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// When something stays mounted.
+pub fn unmount_below(directory: &Path) -> io::Result<()> {
     let mounted = below(&table()?, directory);
     for mount in mounted.iter().rev() {
-        umount2(mount, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).map_err(|error| {
-            io::Error::new(io::Error::from(error).kind(), format!("unmount {}: {error}", mount.display()))
-        })?;
+        match umount2(mount, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            // It went along with another one.
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Err(error) => {
+                let text = format!("unmount {}: {error}", mount.display());
+                return Err(io::Error::new(io::Error::from(error).kind(), text));
+            }
+        }
     }
     let left = below(&table()?, directory);
     match left.first() {
