@@ -1,6 +1,7 @@
 //! Who this node is: a name that is kept from the first start, and the addresses that others reach it by.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 
@@ -12,7 +13,11 @@ use nix::net::if_::InterfaceFlags;
 /// The node's name: that of its first start. A changed host name must not make a second Node of the same machine.
 pub(super) fn name(data: &Path, wanted: Option<&str>) -> Result<String> {
     let file = data.join("node-name");
-    let kept = fs::read_to_string(&file).ok().map(|text| text.trim().to_owned()).filter(|name| !name.is_empty());
+    let kept = match fs::read_to_string(&file) {
+        Ok(text) => Some(text.trim().to_owned()).filter(|name| !name.is_empty()),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+    };
     match (kept, wanted) {
         (Some(kept), Some(wanted)) if kept != wanted => {
             bail!("--node-name={wanted}: this node has been {kept} since its first start ({})", file.display())
@@ -21,9 +26,9 @@ pub(super) fn name(data: &Path, wanted: Option<&str>) -> Result<String> {
         (None, wanted) => {
             let host = nix::unistd::gethostname().context("cannot read the host's name")?;
             let name = wanted.map_or_else(|| host.to_string_lossy().to_ascii_lowercase(), ToOwned::to_owned);
-            let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-            if name.is_empty() || name.len() > 63 || !name.chars().all(valid) {
-                bail!("{name:?} is no node name (lower-case letters, digits, '-', '.'): give --node-name");
+            // It is also the value of a label, which is shorter.
+            if name.len() > 63 || !knarr_api::forms::subdomain(&name).is_empty() {
+                bail!("{name:?} is no node name (at most 63 lower-case letters, digits, '-', '.'): give --node-name");
             }
             fs::write(&file, &name).with_context(|| format!("cannot write {}", file.display()))?;
             Ok(name)
@@ -76,9 +81,17 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_cannot_be_read_is_not_taken_for_none() {
+        let data = tempfile::tempdir().unwrap();
+        fs::create_dir(data.path().join("node-name")).unwrap();
+        let refused = name(data.path(), None).unwrap_err().to_string();
+        assert!(refused.starts_with("cannot read "), "{refused}");
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         let data = tempfile::tempdir().unwrap();
-        for wanted in ["", "Edge", "a b", &"x".repeat(64)] {
+        for wanted in ["", "Edge", "a b", "-edge", "edge.", &"x".repeat(64)] {
             assert!(name(data.path(), Some(wanted)).is_err(), "{wanted:?}");
         }
         assert!(!data.path().join("node-name").exists());
