@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use knarr_api::status::Result;
 use knarr_api::user::{InProcess, UserInfo};
 use knarr_base::Shutdown;
-use knarr_store::LogStore;
+use knarr_store::{LogStore, Store as _};
 use serde_json::Value;
 use tower::ServiceExt;
 

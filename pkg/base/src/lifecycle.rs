@@ -71,6 +71,9 @@ pub enum Ended {
     /// A component returned although nobody had asked it to.
     #[error("{0} ended unexpectedly")]
     Unexpected(&'static str),
+    /// The drain came before what was waited for.
+    #[error("it was asked to end before it had started")]
+    Asked,
     /// Components were still running when the drain's deadline passed.
     #[error("still running after the drain's deadline: {0}")]
     Stuck(String),
@@ -110,11 +113,13 @@ impl Components {
     /// Waits for something that depends on components that run already.
     ///
     /// # Errors
-    /// When a component ends first: waiting on would be in vain.
+    /// When the drain starts or a component ends first: waiting on would be in vain.
     pub async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Ended> {
         tokio::select! {
             biased;
             done = work => Ok(done),
+            // What components say from now on is for `run` to judge.
+            () = self.shutdown.wait() => Err(Ended::Asked),
             Some(ended) = self.running.join_next_with_id() => {
                 Err(self.judge(ended).map_or_else(|ended| ended, Ended::Unexpected))
             }
@@ -198,6 +203,16 @@ mod tests {
         group.spawn("broken", async { Err("disk on fire") });
         let ended = group.meanwhile(std::future::pending::<()>()).await.unwrap_err();
         assert_eq!(ended.to_string(), "broken: disk on fire");
+    }
+
+    #[tokio::test]
+    async fn who_is_asked_to_end_while_it_starts_ends_in_order() {
+        let mut group = Components::new();
+        group.spawn("patient", until(group.shutdown()));
+        group.shutdown().start();
+        let ended = group.meanwhile(std::future::pending::<()>()).await.unwrap_err();
+        assert!(matches!(ended, Ended::Asked), "{ended}");
+        group.run(Duration::from_secs(5)).await.unwrap();
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use knarr_store::{LogStore, Op, Options, Range, Revision, Shared, Txn, prefix_end};
+use knarr_store::{LogStore, Op, Options, Range, Revision, Shared, Store as _, Txn, prefix_end};
 
 /// As in the knarr binary.
 #[global_allocator]

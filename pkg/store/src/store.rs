@@ -39,6 +39,13 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Forgets what was overwritten or deleted before `revision`.
     async fn compact(&self, revision: Revision) -> Result<(), Error>;
+
+    /// Ends this process's part of the store in order, so that the next start has nothing to repair. Nothing can be read,
+    /// written or watched any more. Safe to repeat.
+    ///
+    /// # Errors
+    /// When something could not be written; then the next start repairs it.
+    async fn close(&self) -> Result<(), Error>;
 }
 
 /// How a store is shared.

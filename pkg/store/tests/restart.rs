@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use contract::{bytes, delete, list, next, prefix, put, write};
-use knarr_store::{Durability, Error, LogStore, Options, Range, Shared, Txn};
+use knarr_store::{Durability, Error, LogStore, Options, Range, Shared, Store as _, Txn};
 
 fn tiny() -> Options {
     Options { segment_size: 64 << 10, index_batch: 64, ring: 4096, ..Options::default() }

@@ -57,12 +57,13 @@ impl ControlPlane {
 /// Builds the control plane and spawns its parts.
 pub(super) async fn build(
     settings: &Settings,
-    components: &mut Components,
+    pki: Arc<ClusterPki>,
+    sealing: Arc<Sealing>,
     listeners: Vec<TcpListener>,
+    components: &mut Components,
 ) -> Result<ControlPlane> {
     let shutdown = components.shutdown();
     let readiness = Readiness::new();
-    let (pki, sealing) = open(settings).await?;
     let kubeconfig = AdminKubeconfig::new(settings, &pki);
     kubeconfig.write()?;
     components.spawn("administrator's kubeconfig", kubeconfig.keep(shutdown.clone()));
@@ -142,7 +143,7 @@ fn spawn_clients(settings: &Settings, control_plane: &ControlPlane, components: 
 }
 
 /// Keys are made while the store opens.
-async fn open(settings: &Settings) -> Result<(Arc<ClusterPki>, Arc<Sealing>)> {
+pub(super) async fn open(settings: &Settings) -> Result<(Arc<ClusterPki>, Arc<Sealing>)> {
     let names = Names {
         node: settings.node.clone(),
         addresses: settings.addresses.clone(),

@@ -15,13 +15,16 @@ mod sealing;
 mod settings;
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use knarr_base::{Components, Shutdown, telemetry};
+use knarr_pki::ClusterPki;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{cli, systemd};
+use sealing::Sealing;
 use settings::Settings;
 
 /// How long components may take to end.
@@ -53,13 +56,33 @@ pub(crate) fn run(arguments: &cli::Server) -> Result<()> {
 
 async fn serve(settings: Settings, listeners: Vec<TcpListener>) -> Result<()> {
     let mut components = Components::new();
-    stop_on_signals(components.shutdown())?;
-    let control_plane = control_plane::build(&settings, &mut components, listeners).await?;
-    agent::build(&settings, &control_plane, &mut components).await?;
+    let shutdown = components.shutdown();
+    stop_on_signals(shutdown.clone())?;
+    let Some(opened) = shutdown.or(control_plane::open(&settings)).await else { return Ok(()) };
+    let (pki, sealing) = opened?;
+    let store = sealing.store();
+    let started = start(&settings, pki, sealing, listeners, &mut components).await;
+    // Who is told to end while it starts has nothing to complain of.
+    let started = if shutdown.started() { Ok(()) } else { started.inspect_err(|_| shutdown.start()) };
+    let drained = components.run(DRAIN).await;
+    // Without it the next start would take this for a crash.
+    let closed = store.close().await.context("cannot close the store");
+    started.and(drained.map_err(Into::into)).and(closed)
+}
+
+async fn start(
+    settings: &Settings,
+    pki: Arc<ClusterPki>,
+    sealing: Arc<Sealing>,
+    listeners: Vec<TcpListener>,
+    components: &mut Components,
+) -> Result<()> {
+    let control_plane = control_plane::build(settings, pki, sealing, listeners, components).await?;
+    agent::build(settings, &control_plane, components).await?;
     components.meanwhile(control_plane.readiness.ready()).await?;
     systemd::notify_ready()?;
     tracing::info!(node = settings.node, version = cli::VERSION, "started");
-    Ok(components.run(DRAIN).await?)
+    Ok(())
 }
 
 /// The API server's own address, and what a supervisor opened and passed on (`sd_listen_fds(3)`).

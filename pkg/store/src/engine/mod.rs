@@ -100,20 +100,6 @@ impl LogStore {
         Ok(Arc::new(Self { state, queue, upkeep: signal, threads: Mutex::new(Some(Threads { writer, upkeep })) }))
     }
 
-    /// Ends the store in order: everything acknowledged is on disk, and the index is complete. Writes fail from now on,
-    /// watches end. Safe to repeat.
-    ///
-    /// # Errors
-    /// When something could not be written; then the next start repairs it.
-    pub async fn close(&self) -> Result<(), Error> {
-        let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
-        self.upkeep.end(Wanted::Stop);
-        join(threads.upkeep).await?;
-        let closed = self.ask(Request::Close).await;
-        join(threads.writer).await?;
-        closed
-    }
-
     /// A look at the store.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -212,5 +198,15 @@ impl Store for LogStore {
 
     async fn compact(&self, revision: Revision) -> Result<(), Error> {
         self.ask(|reply| Request::Compact(revision, reply)).await
+    }
+
+    /// Everything acknowledged is on disk then, and the index is complete.
+    async fn close(&self) -> Result<(), Error> {
+        let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        self.upkeep.end(Wanted::Stop);
+        join(threads.upkeep).await?;
+        let closed = self.ask(Request::Close).await;
+        join(threads.writer).await?;
+        closed
     }
 }

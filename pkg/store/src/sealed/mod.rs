@@ -211,4 +211,8 @@ impl Store for Sealed {
     async fn compact(&self, revision: Revision) -> Result<(), Error> {
         self.inner.compact(revision).await
     }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.inner.close().await
+    }
 }
