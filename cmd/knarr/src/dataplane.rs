@@ -2,9 +2,9 @@
 //! and then gives up all privileges for good.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use knarr_client::cache::Caches;
 use knarr_client::transport;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, User, setgroups, setresgid, setresuid};
+use nix::unistd::{Pid, Uid, User, setgroups, setresgid, setresuid};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -24,6 +24,7 @@ use crate::cli;
 const DRAIN: Duration = Duration::from_secs(5);
 /// Whom the process becomes: the package's own user, else the one that owns nothing.
 const USERS: [&str; 2] = ["knarr-dataplane", "nobody"];
+const ROOT: Uid = Uid::from_raw(0);
 
 /// What the server tells its data plane, in a file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,10 +35,11 @@ pub(crate) struct Settings {
     pub(crate) cluster_dns: Vec<IpAddr>,
 }
 
-/// The files that server and data plane share.
+/// The files that server and data plane share. The data plane faces untrusted traffic: whatever becomes of it, it can put
+/// nothing, a link for example, where root reads or writes.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
-    /// Readable by the data plane's user.
+    /// Root's; the data plane's own directory is in it.
     pub(crate) directory: PathBuf,
     /// Locked by the running data plane, and holding its pid.
     pub(crate) lock: PathBuf,
@@ -56,18 +58,57 @@ impl Files {
         self.directory.join("kubeconfig")
     }
 
-    /// Makes the directory, and gives it and its files to the data plane's user alone.
-    pub(crate) fn hand_over(&self) -> Result<()> {
-        let user = user()?;
+    /// What the data plane keeps for itself.
+    fn own(&self) -> PathBuf {
+        self.directory.join("own")
+    }
+
+    /// Makes the directories.
+    pub(crate) fn make(&self) -> Result<()> {
         std::fs::create_dir_all(&self.directory)?;
-        let files = [self.directory.clone(), self.settings(), self.kubeconfig()];
-        for path in files.iter().filter(|path| path.exists()) {
-            chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
-            let mode = if path.is_dir() { 0o700 } else { 0o600 };
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        give(&self.directory, ROOT, 0o711)?;
+        std::fs::create_dir_all(self.own())?;
+        give(&self.own(), user()?.uid, 0o700)
+    }
+
+    /// Lets the data plane's user, and nobody else but root, read the kubeconfig. The settings are no secret.
+    pub(crate) fn hand_over(&self) -> Result<()> {
+        give(&self.settings(), ROOT, 0o644)?;
+        give(&self.kubeconfig(), user()?.uid, 0o400)
+    }
+
+    /// Opens the lock. Only root may, as everybody who can read a file can also lock it.
+    pub(crate) fn open_lock(&self) -> std::io::Result<File> {
+        File::options().create(true).truncate(false).read(true).write(true).mode(0o600).open(&self.lock)
+    }
+
+    /// Whether somebody holds the lock.
+    pub(crate) fn is_running(&self) -> bool {
+        self.open_lock().is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
+    }
+
+    /// Ends the data plane of a node that shall have none: without settings, none starts again.
+    pub(crate) fn retire(&self) -> Result<()> {
+        match std::fs::remove_file(self.settings()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            removed => removed.with_context(|| format!("cannot remove {}", self.settings().display()))?,
+        }
+        if self.is_running() { self.end_running() } else { Ok(()) }
+    }
+
+    fn end_running(&self) -> Result<()> {
+        if let Ok(pid) = std::fs::read_to_string(&self.lock)?.trim().parse() {
+            // It may have ended by itself meanwhile; the lock tells.
+            let _gone = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
         Ok(())
     }
+}
+
+fn give(path: &Path, owner: Uid, mode: u32) -> Result<()> {
+    chown(path, Some(owner.as_raw()), None)
+        .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)))
+        .with_context(|| format!("cannot hand over {}", path.display()))
 }
 
 /// Runs the data plane until it is told to end.
@@ -82,7 +123,7 @@ pub(crate) fn run(arguments: &cli::Dataplane) -> Result<()> {
     let addresses: Vec<_> = settings.cluster_dns.iter().map(|&address| SocketAddr::new(address, 53)).collect();
     // Sockets that tokio takes over must be made within its runtime's reach, but opened before root is given up.
     let listeners = knarr_dns::Listeners::open(&addresses)?;
-    let lock = take_over(&files.lock)?;
+    let lock = take_over(&files)?;
     give_up_root()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(serve(settings, &files, listeners));
@@ -91,16 +132,12 @@ pub(crate) fn run(arguments: &cli::Dataplane) -> Result<()> {
 }
 
 /// Becomes the one data plane of the node: asks a predecessor to end, and waits until it has.
-fn take_over(path: &Path) -> Result<Flock<File>> {
-    let file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
+fn take_over(files: &Files) -> Result<Flock<File>> {
+    let file = files.open_lock().with_context(|| format!("cannot open {}", files.lock.display()))?;
     let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => lock,
         Err((file, _)) => {
-            let predecessor = std::fs::read_to_string(path)?.trim().parse().map(Pid::from_raw);
-            if let Ok(predecessor) = predecessor {
-                // It may have ended by itself meanwhile; the lock tells.
-                let _gone = kill(predecessor, Signal::SIGTERM);
-            }
+            files.end_running()?;
             Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error).context("cannot take the lock")?
         }
     };
@@ -110,8 +147,8 @@ fn take_over(path: &Path) -> Result<Flock<File>> {
 }
 
 fn user() -> Result<User> {
-    let found = USERS.iter().find_map(|name| User::from_name(name).ok().flatten());
-    found.with_context(|| format!("none of the users {USERS:?} exists"))
+    let found = USERS.iter().find_map(|name| User::from_name(name).transpose()).transpose();
+    found.context("cannot look up users")?.with_context(|| format!("none of the users {USERS:?} exists"))
 }
 
 fn give_up_root() -> Result<()> {
@@ -132,7 +169,7 @@ async fn serve(settings: Settings, files: &Files, listeners: knarr_dns::Listener
     let config = knarr_dns::Config {
         domain: settings.cluster_domain,
         resolv_conf: "/etc/resolv.conf".into(),
-        copy: files.directory.join("zone.json"),
+        copy: files.own().join("zone.json"),
     };
     components.spawn("dns", {
         let shutdown = shutdown.clone();

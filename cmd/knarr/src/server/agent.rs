@@ -77,7 +77,7 @@ fn spawn_network(
 
 fn spawn_dataplane(settings: &Settings, control_plane: &ControlPlane, components: &mut Components) -> Result<()> {
     if settings.cluster_dns.is_empty() {
-        return Ok(());
+        return dataplane::Files::new(&settings.arguments.directories).retire();
     }
     let supervisor = Supervisor::new(&settings.arguments.directories, settings.under_systemd);
     let what = dataplane::Settings {

@@ -3,7 +3,7 @@
 //! The running data plane holds a lock; the kernel gives the lock back in the moment in which it dies, however it dies. That
 //! is what the supervisor waits for, whoever started the process, this server or a former one.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl Supervisor {
         mut certificate: watch::Receiver<T>,
         shutdown: Shutdown,
     ) -> Result<()> {
-        fs::create_dir_all(&self.files.directory)?;
+        self.files.make()?;
         fs::write(self.files.settings(), serde_json::to_vec(&settings)?)?;
         let hand_over = || write(&self.files.kubeconfig()).and_then(|()| self.files.hand_over());
         hand_over()?;
@@ -103,7 +103,7 @@ impl Supervisor {
 
     fn is_current(&self) -> bool {
         let marked = fs::read_to_string(self.mark()).ok();
-        self.is_running() && marked.is_some() && marked == self.fingerprint().ok()
+        self.files.is_running() && marked.is_some() && marked == self.fingerprint().ok()
     }
 
     fn mark_current(&self) -> Result<()> {
@@ -112,10 +112,6 @@ impl Supervisor {
 
     fn mark(&self) -> std::path::PathBuf {
         self.files.lock.with_extension("current")
-    }
-
-    fn is_running(&self) -> bool {
-        File::open(&self.files.lock).is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
     }
 
     async fn restart_unit(&self) -> Result<()> {
@@ -139,12 +135,11 @@ impl Supervisor {
     /// a drain must not wait for it.
     async fn adopted_ended(&self) -> Result<()> {
         let (sender, ended) = oneshot::channel();
-        let path = self.files.lock.clone();
+        let files = self.files.clone();
         std::thread::Builder::new().name("dataplane-lock".into()).stack_size(64 * 1024).spawn(move || {
-            let waited =
-                File::options().create(true).truncate(false).write(true).open(path).and_then(|file| {
-                    Flock::lock(file, FlockArg::LockShared).map(drop).map_err(|(_, error)| error.into())
-                });
+            let waited = files
+                .open_lock()
+                .and_then(|file| Flock::lock(file, FlockArg::LockShared).map(drop).map_err(|(_, error)| error.into()));
             // Nobody listens any more when the drain came first.
             let _drained = sender.send(waited);
         })?;
