@@ -15,6 +15,11 @@ use crate::{check, config_file, dataplane, etcd, reset, secrets, server, status}
 /// What `--version` prints: the Kubernetes version that is served, and knarr's own.
 pub(crate) const VERSION: &str = concat!("v1.35.4+knarr", env!("CARGO_PKG_VERSION"));
 
+/// Where a node keeps its state unless told otherwise.
+pub(crate) const DATA_DIR: &str = "/var/lib/knarr";
+/// Where it keeps what a reboot may remove.
+pub(crate) const RUN_DIR: &str = "/run/knarr";
+
 #[derive(Debug, Parser)]
 #[command(name = "knarr", version = VERSION, about = "Kubernetes for bare metal, in one binary", propagate_version = true)]
 struct Cli {
@@ -50,10 +55,10 @@ pub(crate) struct Directories {
     #[arg(long, value_name = "FILE", default_value = config_file::DEFAULT)]
     pub(crate) config: PathBuf,
     /// Directory of the node's state
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/knarr")]
+    #[arg(long, value_name = "DIR", default_value = DATA_DIR)]
     pub(crate) data_dir: PathBuf,
     /// Directory of sockets and other things that a reboot may remove
-    #[arg(long, value_name = "DIR", default_value = "/run/knarr")]
+    #[arg(long, value_name = "DIR", default_value = RUN_DIR)]
     pub(crate) run_dir: PathBuf,
 }
 

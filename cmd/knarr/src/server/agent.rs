@@ -84,7 +84,7 @@ fn spawn_dataplane(settings: &Settings, control_plane: &ControlPlane, components
         cluster_domain: settings.arguments.cluster_domain.clone(),
         cluster_dns: settings.cluster_dns.clone(),
     };
-    let server = format!("https://127.0.0.1:{}", settings.arguments.secure_port);
+    let server = settings.url();
     let pki = control_plane.pki.clone();
     let write = move |path: &std::path::Path| {
         let client = pki.dataplane.current();

@@ -82,7 +82,7 @@ pub(super) async fn build(
     reviews::add(&mut subresources, &needs);
     let kubelet_tls = tls::client(&pki.apiserver_kubelet_client, &pki.ca)?;
     Kubelets::new(Arc::new(kubelet_tls), shutdown.clone()).register(&mut subresources);
-    let address = SocketAddr::new(settings.address()?, settings.arguments.secure_port).to_string();
+    let address = SocketAddr::new(settings.advertised()?, settings.arguments.secure_port).to_string();
     let pages = sealing.add(discovery::add(Pages::default(), pki.clone(), ISSUER, &address));
     let config = Config {
         advertise_address: address,
@@ -144,9 +144,10 @@ fn spawn_clients(settings: &Settings, control_plane: &ControlPlane, components: 
 
 /// Keys are made while the store opens.
 pub(super) async fn open(settings: &Settings) -> Result<(Arc<ClusterPki>, Arc<Sealing>)> {
+    let bound = Some(settings.arguments.bind_address).filter(|ip| !ip.is_unspecified());
     let names = Names {
         node: settings.node.clone(),
-        addresses: settings.addresses.clone(),
+        addresses: settings.addresses.iter().copied().chain(bound).collect(),
         service: settings.kubernetes_service(),
         cluster_domain: settings.arguments.cluster_domain.clone(),
         extra: settings.arguments.tls_san.clone(),
@@ -176,8 +177,7 @@ struct AdminKubeconfig {
 
 impl AdminKubeconfig {
     fn new(settings: &Settings, pki: &Arc<ClusterPki>) -> Self {
-        let server = format!("https://127.0.0.1:{}", settings.arguments.secure_port);
-        Self { pki: pki.clone(), server, path: settings.data("admin.kubeconfig") }
+        Self { pki: pki.clone(), server: settings.url(), path: settings.data("admin.kubeconfig") }
     }
 
     fn write(&self) -> Result<()> {
@@ -205,7 +205,7 @@ fn bootstrap_settings(settings: &Settings) -> Result<bootstrap::Settings> {
         service_ranges: settings.service_ranges.iter().map(ToString::to_string).collect(),
         service_address,
         dns_address: settings.cluster_dns.first().copied(),
-        advertise: settings.address()?,
+        advertise: settings.advertised()?,
         port: settings.arguments.secure_port,
     })
 }

@@ -1,11 +1,11 @@
 //! What the command line means, checked once before anything is made.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use knarr_apiserver::allocate::{AddressRange, PortRange};
 use knarr_network::Cidr;
 
@@ -32,10 +32,13 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn new(arguments: &cli::Server) -> Result<Self> {
         let data = &arguments.directories.data_dir;
+        let under_systemd = systemd::is_parent();
+        if under_systemd {
+            check_units(&arguments.directories)?;
+        }
         // The data plane's user must be able to pass through.
         make_directory(data, 0o711)?;
         make_directory(&arguments.directories.run_dir, 0o711)?;
-        let under_systemd = systemd::is_parent();
         systemd::mark(data, under_systemd)?;
         let parse =
             |range: &Cidr| range.to_string().parse().with_context(|| format!("--service-cluster-ip-range={range}"));
@@ -67,9 +70,16 @@ impl Settings {
         self.service_ranges.iter().map(|range| range.nth(1)).collect()
     }
 
-    /// The address that the node is known by.
-    pub(super) fn address(&self) -> Result<IpAddr> {
-        self.addresses.first().copied().context("this node has no address")
+    /// The address that the cluster knows the API server by: as upstream's `--advertise-address`, the one that it listens
+    /// on, else the node's.
+    pub(super) fn advertised(&self) -> Result<IpAddr> {
+        let bound = Some(self.arguments.bind_address).filter(|ip| !ip.is_unspecified() && !ip.is_loopback());
+        bound.or_else(|| self.addresses.first().copied()).context("this node has no address")
+    }
+
+    /// Where programs of this machine reach the API server.
+    pub(super) fn url(&self) -> String {
+        url(self.arguments.bind_address, self.arguments.secure_port)
     }
 
     pub(super) fn data(&self, name: &str) -> PathBuf {
@@ -81,8 +91,56 @@ impl Settings {
     }
 }
 
+fn url(bound: IpAddr, port: u16) -> String {
+    let reached = if bound.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { bound };
+    format!("https://{}", SocketAddr::new(reached, port))
+}
+
+/// The units in `systemd/` name these directories.
+fn check_units(directories: &cli::Directories) -> Result<()> {
+    let cli::Directories { data_dir, run_dir, .. } = directories;
+    ensure!(
+        data_dir == Path::new(cli::DATA_DIR) && run_dir == Path::new(cli::RUN_DIR),
+        "--data-dir={} --run-dir={}: knarr's systemd units expect {} (make it a link to another place) and {}",
+        data_dir.display(),
+        run_dir.display(),
+        cli::DATA_DIR,
+        cli::RUN_DIR
+    );
+    Ok(())
+}
+
 fn make_directory(path: &Path, mode: u32) -> Result<()> {
     fs::create_dir_all(path)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
         .with_context(|| format!("cannot make {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_of_this_machine_reach_the_server_where_it_listens() {
+        for (bound, expected) in [
+            ("0.0.0.0", "https://127.0.0.1:6443"),
+            ("::", "https://127.0.0.1:6443"),
+            ("192.0.2.1", "https://192.0.2.1:6443"),
+            ("fd00::1", "https://[fd00::1]:6443"),
+        ] {
+            assert_eq!(url(bound.parse().unwrap(), 6443), expected);
+        }
+    }
+
+    #[test]
+    fn under_systemd_the_directories_are_those_of_the_units() {
+        let directories = |data_dir: &str| cli::Directories {
+            config: PathBuf::new(),
+            data_dir: data_dir.into(),
+            run_dir: cli::RUN_DIR.into(),
+        };
+        check_units(&directories(cli::DATA_DIR)).unwrap();
+        let refused = check_units(&directories("/data")).unwrap_err().to_string();
+        assert!(refused.starts_with("--data-dir=/data"), "{refused}");
+    }
 }
