@@ -8,8 +8,8 @@ use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};
 
-use crate::Result;
 use crate::error::Doing;
+use crate::{Error, Result};
 
 /// A command that must succeed and write a text; without a text its success is enough.
 struct Probe(&'static str, &'static str);
@@ -86,7 +86,10 @@ fn change(programs: &impl Runner, wanted: bool) -> Result<()> {
         if rule.active.holds(rule.program, programs)? && rule.present.holds(rule.program, programs)? != wanted {
             let command = if wanted { rule.add } else { rule.remove };
             tracing::info!(firewall = rule.program, command, "changing another firewall's rules");
-            programs.run(rule.program, command)?;
+            if programs.run(rule.program, command)?.is_none() {
+                let program = rule.program;
+                return Err(Error::Config(format!("`{program} {command}` failed: run it by hand to see why")));
+            }
         }
     }
     Ok(())
@@ -175,6 +178,19 @@ mod tests {
                 assert_eq!(machine.changes.borrow().len(), changes, "{firewall}: {:?}", machine.changes.borrow());
             }
         }
+    }
+
+    #[test]
+    fn a_firewall_that_refuses_is_told() {
+        struct Refusing(Machine);
+        impl Runner for Refusing {
+            fn run(&self, program: &str, arguments: &str) -> Result<Option<String>> {
+                let adds = RULES.iter().any(|rule| rule.add == arguments);
+                if adds { Ok(None) } else { self.0.run(program, arguments) }
+            }
+        }
+        let refused = change(&Refusing(Machine::with("firewall-cmd")), true).unwrap_err().to_string();
+        assert!(refused.starts_with("`firewall-cmd --zone=trusted --add-interface=knarr0` failed"), "{refused}");
     }
 
     #[test]

@@ -86,9 +86,9 @@ impl NodeNetwork {
         let mut tables = Monitor::open()?;
         let mut nodes = self.nodes.subscribe();
         let mut foundation = Foundation::new(self.config.clone());
-        let mut installed = None;
+        let mut surroundings = Surroundings::default();
         loop {
-            let next = Instant::now() + self.keep(&mut foundation, &mut installed).await;
+            let next = self.keep(&mut foundation, &mut surroundings).await;
             tokio::select! {
                 _ = nodes.next() => while nodes.ready().is_some() {},
                 changed = links.changed() => changed?,
@@ -99,17 +99,17 @@ impl NodeNetwork {
     }
 
     /// Says when to look again.
-    async fn keep(&self, foundation: &mut Foundation, installed: &mut Option<cni::Install>) -> Duration {
+    async fn keep(&self, foundation: &mut Foundation, surroundings: &mut Surroundings) -> Instant {
         let node = self.nodes.get("", &self.config.node);
         let given = node.map(|node| given(&node)).unwrap_or_default();
         if given.subnets.is_empty() {
-            return LOOK;
+            return Instant::now() + LOOK;
         }
-        match self.apply_and_install(&given, foundation, installed).await {
-            Ok(()) => LOOK,
+        match self.apply_and_install(&given, foundation, surroundings).await {
+            Ok(next) => next,
             Err(error) => {
                 tracing::error!(%error, "the node's network is not as it should be");
-                RETRY
+                Instant::now() + RETRY
             }
         }
     }
@@ -118,8 +118,8 @@ impl NodeNetwork {
         &self,
         given: &Given,
         foundation: &mut Foundation,
-        installed: &mut Option<cni::Install>,
-    ) -> Result<()> {
+        surroundings: &mut Surroundings,
+    ) -> Result<Instant> {
         let mtu = foundation.apply(&given.subnets, &given.ips).await?;
         let install = cni::Install {
             data_dir: self.config.data_dir.clone(),
@@ -127,13 +127,29 @@ impl NodeNetwork {
             subnets: given.subnets.clone(),
             mtu,
         };
-        if installed.as_ref() != Some(&install) {
+        if surroundings.installed.as_ref() != Some(&install) {
             self.before_ready.ready().await;
             cni::install(&install)?;
-            *installed = Some(install);
+            surroundings.installed = Some(install);
         }
-        tokio::task::spawn_blocking(firewall::admit).await.unwrap_or(Ok(()))
+        match surroundings.ask_again {
+            Some(next) if Instant::now() < next => Ok(next),
+            _ => {
+                let asked = tokio::task::spawn_blocking(firewall::admit).await;
+                asked.map_err(std::io::Error::from).doing(|| "ask other firewalls")??;
+                Ok(*surroundings.ask_again.insert(Instant::now() + LOOK))
+            }
+        }
     }
+}
+
+/// What others know of the network of pods.
+#[derive(Debug, Default)]
+struct Surroundings {
+    /// What containerd was told.
+    installed: Option<cni::Install>,
+    /// When other firewalls are asked again: starting their programs costs more than a pod's start.
+    ask_again: Option<Instant>,
 }
 
 fn given(node: &Node) -> Given {
