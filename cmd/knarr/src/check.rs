@@ -74,7 +74,29 @@ fn controller(name: &str) -> bool {
     unified.split_whitespace().any(|known| known == name) || Path::new("/sys/fs/cgroup").join(name).is_dir()
 }
 
+/// Whether the kernel has it, or loads its module at the first mount.
 fn filesystem(name: &str) -> bool {
     let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    known.lines().any(|line| line.split_whitespace().last() == Some(name))
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let modules = std::fs::read_to_string(format!("/lib/modules/{}/modules.dep", release.trim())).unwrap_or_default();
+    known.lines().any(|line| line.split_whitespace().last() == Some(name)) || lists_module(&modules, name)
+}
+
+/// Whether `modules.dep(5)` has a module of this name; its file may be compressed.
+fn lists_module(modules: &str, name: &str) -> bool {
+    let files = modules.lines().filter_map(|line| line.split_once(':')?.0.rsplit('/').next());
+    files.filter_map(|file| file.split_once(".ko")).any(|(module, _)| module == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_that_can_be_loaded() {
+        let modules = "kernel/fs/fuse/fuse.ko:\nkernel/fs/overlayfs/overlay.ko.xz: kernel/fs/fuse/fuse.ko\n";
+        for (name, there) in [("overlay", true), ("fuse", true), ("over", false), ("overlayfs", false)] {
+            assert_eq!(lists_module(modules, name), there, "{name}");
+        }
+    }
 }
