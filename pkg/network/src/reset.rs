@@ -5,7 +5,8 @@ use crate::netlink::Netlink;
 use crate::{Family, Result, nft, node};
 
 /// Removes every table, link, address and route of knarr from the calling thread's network namespace. Safe to repeat; what
-/// fails does not keep the rest from being removed.
+/// fails does not keep the rest from being removed. The links to the outside go on forwarding until the next boot: nobody
+/// can tell who else relies on that by now.
 ///
 /// # Errors
 /// The first failure.
