@@ -69,6 +69,21 @@ fn write_member(bytes: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value)
     serde_json::to_writer(&mut *bytes, value)
 }
 
+/// How deep lists and objects may be nested in an object. What is stored must be readable again, in a list and in an event
+/// too, and readers refuse more than 127 levels to save their stacks.
+pub const MAX_DEPTH: usize = 100;
+
+/// Whether lists and objects are nested in each other more than `most` times.
+#[must_use]
+pub fn is_deeper(value: &Value, most: usize) -> bool {
+    let inside = |value: &Value| is_deeper(value, most - 1);
+    match value {
+        Value::Array(items) => most == 0 || items.iter().any(inside),
+        Value::Object(fields) => most == 0 || fields.values().any(inside),
+        _ => false,
+    }
+}
+
 /// Decodes a stored value and gives it back its revision and type.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 //! A patch applies to the object in the version of the request; the caller decodes the result with its schema again, since
 //! a patch may put anything anywhere.
 
+mod json;
 mod order;
 mod strategic;
 
@@ -104,7 +105,7 @@ impl Patch {
         match &self.body {
             Body::Json(patch) => {
                 let mut value = Value::Object(object);
-                json_patch::patch(&mut value, patch).map_err(|error| refused(patch, &error))?;
+                json::apply(&mut value, patch)?;
                 object_of(value)
             }
             Body::Merge(patch) => {
@@ -147,38 +148,6 @@ fn unprocessable(message: String) -> Status {
     let cause = Cause { field: "patch".into(), message, ..Cause::default() };
     status.details = Some(Box::new(Details { causes: vec![cause], ..Details::default() }));
     status
-}
-
-/// What upstream's library says of an operation that does not fit.
-fn refused(patch: &json_patch::Patch, error: &json_patch::PatchError) -> Status {
-    use json_patch::{PatchErrorKind, PatchOperation};
-    let path = &error.path;
-    let text = match (patch.0.get(error.operation), &error.kind) {
-        (Some(PatchOperation::Test(_)), _) => format!("testing value {path} failed: test failed"),
-        (Some(PatchOperation::Add(_)), _) => {
-            format!("add operation does not apply: doc is missing path: \"{path}\": missing value")
-        }
-        (Some(PatchOperation::Remove(_)), _) => {
-            format!("remove operation does not apply: doc is missing path: \"{path}\": missing value")
-        }
-        (Some(PatchOperation::Replace(_)), _) => {
-            format!("replace operation does not apply: doc is missing key: {path}: missing value")
-        }
-        (Some(PatchOperation::Move(operation)), PatchErrorKind::InvalidFromPointer) => {
-            format!("move operation does not apply: doc is missing from path: {}: missing value", operation.from)
-        }
-        (Some(PatchOperation::Copy(operation)), PatchErrorKind::InvalidFromPointer) => {
-            format!("copy operation does not apply: doc is missing from path: {}: missing value", operation.from)
-        }
-        (Some(PatchOperation::Move(_)), _) => {
-            format!("move operation does not apply: doc is missing destination path: {path}: missing value")
-        }
-        (Some(PatchOperation::Copy(_)), _) => {
-            format!("copy operation does not apply: doc is missing destination path: {path}: missing value")
-        }
-        (None, kind) => kind.to_string(),
-    };
-    unprocessable(text)
 }
 
 #[cfg(test)]

@@ -41,6 +41,22 @@ fn json_patches() {
     assert_eq!(patched, json!({"metadata": {"labels": {"a/b": "2"}}, "spec": {"x": [2, 3]}}));
 }
 
+/// A few operations could make a document of terabytes.
+#[test]
+fn json_patches_copy_no_more_than_upstreams() {
+    let object = || json!({"data": {"0": "x".repeat(1000)}});
+    let copies = |count: usize| -> Value {
+        let copy = |step: usize| json!({"op": "copy", "from": "/data", "path": format!("/data/{step}")});
+        (1..=count).map(copy).collect()
+    };
+    let patched = apply(PatchKind::Json, object(), &copies(10)).unwrap();
+    assert!(patched.to_string().len() > 1_000_000);
+    let status = apply(PatchKind::Json, object(), &copies(16)).unwrap_err();
+    assert_eq!(status.code, 422);
+    let cause = &status.details.unwrap().causes[0].message;
+    assert!(cause.starts_with("Unable to complete the copy, the accumulated size increase of copy is "), "{cause}");
+}
+
 #[test]
 fn json_patches_that_do_not_fit_are_422() {
     for (patch, expected) in [

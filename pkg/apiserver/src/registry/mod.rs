@@ -270,6 +270,11 @@ pub(crate) fn encode(object: &Object) -> Result<Bytes> {
     if object.name().is_empty() {
         return Err(Status::bad_request("name or generateName is required"));
     }
+    if object.values().any(|value| object::is_deeper(value, object::MAX_DEPTH - 1)) {
+        let text =
+            format!("exceeded max depth: at most {} levels of lists and objects may be nested", object::MAX_DEPTH);
+        return Err(Status::bad_request(text));
+    }
     object::encode(object).map(Into::into).map_err(Status::internal)
 }
 

@@ -71,6 +71,35 @@ async fn no_body_is_answered_with_a_500() {
     }
 }
 
+/// What could not be read again could neither be changed nor deleted.
+#[tokio::test]
+async fn nothing_is_nested_deeper_than_can_be_read_again() {
+    const REVISIONS: &str = "/apis/apps/v1/namespaces/default/controllerrevisions";
+    let api = Fixture::new().await;
+    let nested = |depth: usize| "{\"a\": ".repeat(depth) + "{}" + &"}".repeat(depth);
+    let revision = |data: &str| format!(r#"{{"metadata": {{"name": "a"}}, "revision": 1, "data": {data}}}"#);
+    let path = format!("{REVISIONS}/a");
+    // The parser of YAML needs more of the stack and stops earlier.
+    for (media, most) in [("application/json", 98), ("application/yaml", 60)] {
+        for (depth, code) in [(most, 201), (110, 400), (1000, 400), (100_000, 400)] {
+            let made = send(&api, Method::POST, REVISIONS, media, &revision(&nested(depth))).await;
+            assert_eq!(made.code.as_u16(), code, "{media} {depth}: {}", made.text());
+            assert!(code == 400 || api.delete(&path).await.code == 200, "{media} {depth}");
+        }
+    }
+    send(&api, Method::POST, REVISIONS, "application/json", &revision("{}")).await.ok();
+    let deeper = |at: usize| json!({"op": "add", "path": format!("/data{}", "/a".repeat(at + 1)), "value": {"a": {}}});
+    let growing: Vec<_> = (0..2000).step_by(2).map(deeper).collect();
+    let doubling: Vec<_> = (0..12)
+        .map(|step| json!({"op": "copy", "from": "/data", "path": format!("/data{}", "/a".repeat(1 << step))}))
+        .collect();
+    for patch in [growing, doubling] {
+        let answer = api.patch(&path, "json", patch.into()).await;
+        assert_eq!(answer.code, 422, "{}", answer.text());
+    }
+    assert_eq!(api.get(&path).await.ok()["data"], json!({}));
+}
+
 #[tokio::test]
 async fn paths_that_are_not_there_are_404_and_methods_405() {
     let api = Fixture::new().await;
