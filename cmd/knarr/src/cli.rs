@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use knarr_network::Cidr;
 
-use crate::{check, config_file, dataplane, etcd, reset, secrets, server, status};
+use crate::{check, config_file, dataplane, etcd, reset, secrets, server, status, store};
 
 /// What `--version` prints: the Kubernetes version that is served, and knarr's own.
 pub(crate) const VERSION: &str = concat!("v1.35.4+knarr", env!("CARGO_PKG_VERSION"));
@@ -46,6 +46,9 @@ enum Command {
     /// Work with what Secrets are sealed by
     #[command(subcommand)]
     Secrets(secrets::Command),
+    /// Look after the store of a server that does not run
+    #[command(subcommand)]
+    Store(store::Command),
 }
 
 /// Where a node keeps its files.
@@ -224,6 +227,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Status(directories) => status::run(&directories),
         Command::Check(check) => check::run(&check),
         Command::Secrets(command) => secrets::run(&command),
+        Command::Store(command) => store::run(&command),
         Command::Cni => anyhow::bail!("the CNI plugin takes no arguments: the runtime runs it"),
         Command::Agent(agent) => {
             anyhow::bail!("joining a cluster ({}) is not possible yet: run `knarr server`", agent.server)

@@ -10,6 +10,7 @@ mod reset;
 mod secrets;
 mod server;
 mod status;
+mod store;
 mod systemd;
 
 use std::process::ExitCode;

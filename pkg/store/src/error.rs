@@ -36,7 +36,7 @@ pub enum Error {
     #[error("the store is poisoned: {0}")]
     Poisoned(String),
     /// The log is damaged before the position that was known durable.
-    #[error("{file} is damaged at offset {offset}: {what}")]
+    #[error("{file} is damaged at offset {offset}: {what} (`knarr store check` says what would be lost)")]
     Damaged {
         /// The segment.
         file: String,

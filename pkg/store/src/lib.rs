@@ -56,6 +56,7 @@ mod index;
 mod limits;
 mod log;
 mod model;
+mod repair;
 mod sealed;
 mod store;
 
@@ -64,5 +65,6 @@ pub use error::Error;
 pub use etcd::{EtcdOptions, EtcdStore};
 pub use limits::{MAX_KEY, MAX_OPS, MAX_TXN, MAX_VALUE};
 pub use model::{Batch, Durability, Event, Guard, KeyValue, Op, Outcome, Page, Range, Revision, Txn, prefix_end};
+pub use repair::{Damage, Findings, check, repair};
 pub use sealed::{KeyError, Provider, Rules, Sealed, SealingKey};
 pub use store::{Shared, Store, Watch};

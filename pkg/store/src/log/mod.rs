@@ -3,9 +3,11 @@
 
 pub(crate) mod append;
 pub(crate) mod boot;
+pub(crate) mod build;
 pub(crate) mod disk;
 pub(crate) mod format;
 pub(crate) mod recovery;
+pub(crate) mod salvage;
 pub(crate) mod scan;
 #[cfg(test)]
 pub(crate) mod simulated;

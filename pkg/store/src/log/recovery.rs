@@ -13,6 +13,7 @@ use crate::log::disk::{Disk, read_up_to, write_all};
 use crate::log::format::{BatchHeader, FORMAT, HeaderError, Position, RecordRef, SEGMENT_HEADER, SegmentHeader};
 use crate::log::scan::{Next, Scan};
 use crate::log::{Log, Segment};
+use crate::model::Revision;
 
 /// The first segment while it is made.
 const FIRST_NEW: &str = "first.new";
@@ -36,9 +37,7 @@ pub(crate) struct End {
 /// Looks at the files. A directory without segments gets its first one.
 pub(crate) fn find(disk: Arc<dyn Disk>, segment_size: u32) -> Result<Found, Error> {
     let explain = |error: std::io::Error| Error::Open(format!("cannot read the log: {error}"));
-    let mut numbers: Vec<u32> =
-        disk.list().map_err(explain)?.iter().filter_map(|name| Segment::number_of(name)).collect();
-    numbers.sort_unstable();
+    let numbers = numbers(disk.as_ref()).map_err(explain)?;
     let (mut segments, mut headless) = (BTreeMap::new(), Vec::<Arc<Segment>>::new());
     for number in numbers {
         let segment = load(disk.as_ref(), number).map_err(explain)?;
@@ -50,23 +49,32 @@ pub(crate) fn find(disk: Arc<dyn Disk>, segment_size: u32) -> Result<Found, Erro
                 segments.insert(number, Arc::new(segment));
             }
             (segment, Err(HeaderError::Unreadable)) => headless.push(Arc::new(segment)),
-            (_, Err(HeaderError::Format(format))) => {
-                let name = Segment::name(number);
-                return Err(Error::Open(format!("{name} has format {format}; this knarr reads format {FORMAT}")));
-            }
+            (_, Err(HeaderError::Format(format))) => return Err(other_format(number, format)),
         }
     }
     check_sequence(&segments)?;
     if segments.is_empty() {
         refuse_headless(&headless)?;
         remove(disk.as_ref(), &mut headless).map_err(explain)?;
-        segments.insert(1, Arc::new(first_segment(disk.as_ref(), segment_size).map_err(explain)?));
+        segments.insert(1, Arc::new(first_segment(disk.as_ref(), segment_size, 1).map_err(explain)?));
     }
     let id = segments.values().next().map_or(0, |first| first.header.log);
     Ok(Found { log: Arc::new(Log { disk, id, segments: RwLock::new(segments) }), headless })
 }
 
-fn load(disk: &dyn Disk, number: u32) -> std::io::Result<(Segment, Result<(), HeaderError>)> {
+/// The numbers of all segments, ascending.
+pub(crate) fn numbers(disk: &dyn Disk) -> std::io::Result<Vec<u32>> {
+    let mut numbers: Vec<u32> = disk.list()?.iter().filter_map(|name| Segment::number_of(name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+pub(crate) fn other_format(number: u32, format: u32) -> Error {
+    let name = Segment::name(number);
+    Error::Open(format!("{name} has format {format}; this knarr reads format {FORMAT}"))
+}
+
+pub(crate) fn load(disk: &dyn Disk, number: u32) -> std::io::Result<(Segment, Result<(), HeaderError>)> {
     let file = disk.open(&Segment::name(number))?;
     let mut bytes = [0; SEGMENT_HEADER as usize];
     read_up_to(file.as_ref(), &mut bytes, 0)?;
@@ -93,11 +101,12 @@ fn check_sequence(segments: &BTreeMap<u32, Arc<Segment>>) -> Result<(), Error> {
     Ok(())
 }
 
-fn first_segment(disk: &dyn Disk, segment_size: u32) -> std::io::Result<Segment> {
+/// Begins a log whose history begins at that revision.
+pub(crate) fn first_segment(disk: &dyn Disk, segment_size: u32, revision: Revision) -> std::io::Result<Segment> {
     use std::hash::{BuildHasher, Hasher};
     let log = std::hash::RandomState::new().build_hasher().finish() | 1;
-    let header =
-        SegmentHeader { log, number: 1, previous_end: Position::default(), revision: 1, floor: 1, reserved: 1 };
+    let (floor, reserved) = (revision, revision);
+    let header = SegmentHeader { log, number: 1, previous_end: Position::default(), revision, floor, reserved };
     // It gets its name only with its header: a log whose only segment has none has lost it.
     let file = disk.create(FIRST_NEW, segment_size.into())?;
     write_all(file.as_ref(), &header.encode(), 0)?;

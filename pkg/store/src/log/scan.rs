@@ -9,7 +9,7 @@ use crate::log::disk::read_up_to;
 use crate::log::format::{ALIGNMENT, BATCH_HEADER, BatchHeader, Position, RecordRef, decode_record};
 
 /// How much is read at once.
-const WINDOW: usize = 256 * 1024;
+const WINDOW: u32 = 256 * 1024;
 
 /// What stands at the current position of a [`Scan`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,9 @@ pub(crate) enum Next {
     Broken(&'static str),
 }
 
+/// Where something is wrong, and what.
+pub(crate) type Broken = (u32, &'static str);
+
 /// A reader of one segment. It sees what was in the file when it last filled its window.
 #[derive(Debug)]
 pub(crate) struct Scan {
@@ -30,11 +33,13 @@ pub(crate) struct Scan {
     offset: u32,
     window: Vec<u8>,
     window_start: u32,
+    /// How much is read at once.
+    window_size: u32,
 }
 
 impl Scan {
     pub(super) fn new(segment: Arc<Segment>, log: u64, offset: u32) -> Self {
-        Self { segment, log, offset, window: Vec::new(), window_start: 0 }
+        Self { segment, log, offset, window: Vec::new(), window_start: 0, window_size: WINDOW }
     }
 
     /// Where it is.
@@ -57,10 +62,13 @@ impl Scan {
     }
 
     /// The records of the batch that [`Scan::peek`] found, each of them checked; the text says what is wrong, and where.
-    pub(crate) fn records(
-        &mut self,
-        header: &BatchHeader,
-    ) -> io::Result<Result<Vec<RecordRef<'_>>, (u32, &'static str)>> {
+    pub(crate) fn records(&mut self, header: &BatchHeader) -> io::Result<Result<Vec<RecordRef<'_>>, Broken>> {
+        let (records, broken) = self.sound_records(header)?;
+        Ok(broken.map_or(Ok(records), Err))
+    }
+
+    /// The same up to what is wrong, if anything is.
+    pub(crate) fn sound_records(&mut self, header: &BatchHeader) -> io::Result<(Vec<RecordRef<'_>>, Option<Broken>)> {
         let start = self.offset.saturating_add(BATCH_HEADER);
         let mut rest = self.bytes(start, header.length)?;
         let mut position = Position::new(header.position.segment, start);
@@ -72,10 +80,11 @@ impl Scan {
                     rest = rest.get(record.place.length as usize..).unwrap_or_default();
                     records.push(record);
                 }
-                Err(what) => return Ok(Err((position.offset, what))),
+                Err(what) => return Ok((records, Some((position.offset, what)))),
             }
         }
-        if rest.is_empty() { Ok(Ok(records)) } else { Ok(Err((position.offset, "more bytes than records"))) }
+        let broken = (!rest.is_empty()).then_some((position.offset, "more bytes than records"));
+        Ok((records, broken))
     }
 
     /// Moves behind a batch.
@@ -87,7 +96,7 @@ impl Scan {
     pub(crate) fn rest_is_blank(&mut self) -> io::Result<bool> {
         let mut offset = self.offset;
         loop {
-            let bytes = self.bytes(offset, WINDOW as u32)?;
+            let bytes = self.bytes(offset, self.window_size)?;
             if bytes.is_empty() {
                 return Ok(true);
             }
@@ -100,6 +109,11 @@ impl Scan {
 
     /// Searches the rest of the segment for a batch that was written when everything up to `known` was already durable.
     pub(crate) fn knows_durable(&mut self, known: Position) -> io::Result<bool> {
+        self.find(|header| header.durable > known)
+    }
+
+    /// Moves on to the next sound batch from here on that is wanted; false when there is none.
+    pub(crate) fn find(&mut self, wanted: impl Fn(&BatchHeader) -> bool) -> io::Result<bool> {
         self.offset = self.offset.next_multiple_of(ALIGNMENT);
         loop {
             let (position, log) = (self.position(), self.log);
@@ -107,12 +121,22 @@ impl Scan {
             if bytes.is_empty() {
                 return Ok(false);
             }
-            if BatchHeader::decode(bytes, log).is_some_and(|found| found.position == position && found.durable > known)
-            {
+            if BatchHeader::decode(bytes, log).is_some_and(|found| found.position == position && wanted(&found)) {
                 return Ok(true);
             }
             self.offset = self.offset.saturating_add(ALIGNMENT);
         }
+    }
+
+    /// Reads no more at once than what is needed and `size`, on a disk that cannot read everything.
+    pub(crate) fn read_blocks(&mut self, size: u32) {
+        self.window_size = size;
+        self.window.clear();
+    }
+
+    /// Moves to `offset`, where a batch need not begin.
+    pub(crate) fn seek(&mut self, offset: u32) {
+        self.offset = offset;
     }
 
     /// An error about this segment.
@@ -126,7 +150,7 @@ impl Scan {
         let held = offset.checked_sub(self.window_start).map(|skip| skip as usize);
         let enough = held.is_some_and(|skip| skip + length <= self.window.len());
         if !enough {
-            self.window.resize(length.max(WINDOW), 0);
+            self.window.resize(length.max(self.window_size as usize), 0);
             let read = read_up_to(self.segment.file.as_ref(), &mut self.window, offset.into())?;
             self.window.truncate(read);
             self.window_start = offset;
