@@ -185,14 +185,15 @@ impl Watcher {
         Ok(())
     }
 
-    /// A revision up to which everything has been told; `None` while something is still to be told.
+    /// A revision up to which everything has been told; `None` while something is still to be told, and when something
+    /// did not fit into the queue.
     #[must_use]
     pub fn bookmark(&self) -> Option<Revision> {
         // The order matters: what was applied before these reads is in the queue if it concerns the watcher.
         let refilled = self.cache.progress.is_refilled();
         let applied = self.cache.progress.applied();
         let idle = self.pending.is_empty() && self.replay.is_none() && self.backlog.is_empty() && self.live.is_empty();
-        (idle && refilled).then(|| self.cache.settled(applied))
+        (idle && refilled && !self.live.is_closed()).then(|| self.cache.settled(applied))
     }
 
     /// The kind that is watched.
