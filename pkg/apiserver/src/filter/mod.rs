@@ -40,7 +40,9 @@ pub(crate) async fn answer(server: Arc<Server>, request: Request<Body>) -> Respo
     let gzip = accepts_gzip(&parts.headers) && matches!(&*info.verb, "get" | "list") && !info.is_long_running();
 
     let deadline = deadline(&server, &info, &parts);
+    let within_deadline = deadline.as_ref().copied().unwrap_or_default();
     let chain = async {
+        deadline?;
         let user = authenticate(&server, &mut parts).await?;
         let user = impersonated(&server, user, &mut parts).await?;
         let _slot = server.inflight.enter(&info, &user)?;
@@ -50,7 +52,7 @@ pub(crate) async fn answer(server: Arc<Server>, request: Request<Body>) -> Respo
         let cx = RequestContext { user, info, options, warnings, audit_id };
         server.dispatch(&cx, Request::from_parts(parts, body)).await
     };
-    let guarded = AssertUnwindSafe(within(deadline, chain)).catch_unwind();
+    let guarded = AssertUnwindSafe(within(within_deadline, chain)).catch_unwind();
     let answered = guarded.await.unwrap_or_else(|_| Err(panicked(&info)));
 
     let mut response = answered.unwrap_or_else(|status| answer_status(&status, media));
@@ -65,13 +67,18 @@ pub(crate) async fn answer(server: Arc<Server>, request: Request<Body>) -> Respo
 }
 
 /// Requests that may last have no deadline; all others that of the server, or an earlier one that they name.
-fn deadline(server: &Server, info: &RequestInfo, parts: &Parts) -> Option<Duration> {
+fn deadline(server: &Server, info: &RequestInfo, parts: &Parts) -> Result<Option<Duration>> {
     if info.is_long_running() {
-        return None;
+        return Ok(None);
     }
-    let asked = Query::new(parts.uri.query().unwrap_or_default()).get("timeout").and_then(|text| duration(&text));
     let most = server.config.request_timeout;
-    Some(asked.map_or(most, |asked| asked.min(most)))
+    let query = Query::new(parts.uri.query().unwrap_or_default());
+    let Some(text) = query.get("timeout").filter(|text| !text.is_empty()) else { return Ok(Some(most)) };
+    let asked = duration(&text).ok_or_else(|| {
+        let why = format!("time: invalid duration {text:?}");
+        Status::bad_request(format!("invalid timeout specified in the request URL - {why}"))
+    })?;
+    Ok(Some(if asked.is_zero() { most } else { asked.min(most) }))
 }
 
 async fn within(deadline: Option<Duration>, work: impl Future<Output = Result<Response>>) -> Result<Response> {
@@ -81,17 +88,39 @@ async fn within(deadline: Option<Duration>, work: impl Future<Output = Result<Re
         .unwrap_or_else(|_| Err(Status::timeout("Timeout: request did not complete within the allotted timeout")))
 }
 
-/// A duration as Go writes the common ones: `30s`, `2m`, `500ms`.
+/// Units of Go's durations, in seconds.
+const UNITS: [(&str, f64); 8] = [
+    ("ns", 1e-9),
+    ("us", 1e-6),
+    ("\u{b5}s", 1e-6),
+    ("\u{3bc}s", 1e-6),
+    ("ms", 1e-3),
+    ("s", 1.0),
+    ("m", 60.0),
+    ("h", 3600.0),
+];
+
+/// A duration as Go writes it: `1m30s`, `500ms`, `1.5h`. A negative one is none at all.
 fn duration(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
-    let number: u64 = number.parse().ok().filter(|number| *number > 0)?;
-    match unit {
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => Some(Duration::from_secs(number)),
-        "m" => number.checked_mul(60).map(Duration::from_secs),
-        "h" => number.checked_mul(3600).map(Duration::from_secs),
-        _ => None,
+    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if rest == "0" {
+        return Some(Duration::ZERO);
     }
+    let mut seconds = 0.0;
+    loop {
+        let (number, unit) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
+        let end = unit.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(unit.len());
+        let (unit, next) = unit.split_at(end);
+        let (_, size) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        seconds += number.parse::<f64>().ok()? * size;
+        if next.is_empty() {
+            break;
+        }
+        rest = next;
+    }
+    // Go's durations end at 292 years.
+    let seconds = Some(seconds).filter(|seconds| *seconds < i64::MAX as f64 / 1e9)?;
+    Some(if text.starts_with('-') { Duration::ZERO } else { Duration::from_secs_f64(seconds) })
 }
 
 async fn authenticate(server: &Server, parts: &mut Parts) -> Result<UserInfo> {

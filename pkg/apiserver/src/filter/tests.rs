@@ -50,6 +50,41 @@ async fn a_request_that_takes_too_long_is_a_504() {
     let api = misbehaving(Config::default()).await;
     let path = format!("{MAPS}?timeout=50ms");
     assert_eq!(api.post(&path, json!({"metadata": {"name": "hang"}})).await.code, 504, "the client's own deadline");
+    for (timeout, code) in [("1m30s", 201), ("0", 201), ("0s", 201), ("-5s", 201), ("", 201), ("5", 400), ("soon", 400)]
+    {
+        let path = format!("{MAPS}?timeout={timeout}&dryRun=All");
+        let answer = api.post(&path, json!({"metadata": {"name": "fine"}})).await;
+        assert_eq!(answer.code, code, "{timeout}: {}", answer.text());
+    }
+    let message = "invalid timeout specified in the request URL - time: invalid duration \"soon\"";
+    assert_eq!(api.get(&format!("{MAPS}?timeout=soon")).await.message(), (400, message.into()));
+}
+
+#[test]
+fn durations_are_read_as_go_reads_them() {
+    let ms = |ms| Some(Duration::from_millis(ms));
+    let table = [
+        ("50ms", ms(50)),
+        ("1m30s", ms(90_000)),
+        ("1.5h", ms(5_400_000)),
+        (".5s", ms(500)),
+        ("+2s", ms(2000)),
+        ("0", ms(0)),
+        ("-1s", ms(0)),
+        ("1us", Some(Duration::from_micros(1))),
+        ("1\u{b5}s", Some(Duration::from_micros(1))),
+        ("9223372036854775807h", None),
+        ("5", None),
+        ("s", None),
+        (".s", None),
+        ("1d", None),
+        ("1.2.3s", None),
+        ("", None),
+        ("-", None),
+    ];
+    for (text, expected) in table {
+        assert_eq!(super::duration(text), expected, "{text}");
+    }
 }
 
 #[tokio::test]
