@@ -157,11 +157,14 @@ pub(crate) fn delete_options(headers: &HeaderMap, bytes: &[u8]) -> Result<Option
         return Ok(None);
     }
     let malformed = |error: &dyn std::fmt::Display| Status::bad_request(format!("unable to read options: {error}"));
-    match media::body_format(headers)? {
-        BodyFormat::Json => serde_json::from_slice(bytes).map(Some).map_err(|error| malformed(&error)),
-        BodyFormat::Yaml => yaml(bytes).map(Some).map_err(|error| malformed(&error)),
+    let ty = schema::root(SCHEMA).ok_or_else(|| malformed(&"they have no schema"))?;
+    let decoded = match media::body_format(headers)? {
+        BodyFormat::Json => decode::from_slice(bytes, ty),
+        BodyFormat::Yaml => decode::from_value(yaml(bytes).map_err(|error| malformed(&error))?, ty),
         BodyFormat::Protobuf => {
-            protobuf(bytes, SCHEMA).map(|object| Some(object.into())).map_err(|error| malformed(&error))
+            let object = protobuf(bytes, SCHEMA).map_err(|error| malformed(&error))?;
+            decode::from_value(object.into(), ty)
         }
-    }
+    };
+    Ok(Some(decoded.map_err(|error| malformed(&error))?.object.into()))
 }

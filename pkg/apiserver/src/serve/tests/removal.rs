@@ -31,6 +31,50 @@ async fn preconditions_are_checked() {
 }
 
 #[tokio::test]
+async fn options_are_read_as_go_reads_them() {
+    let api = Fixture::new().await;
+    let path = "/api/v1/namespaces/default/pods/p";
+    let pod =
+        json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}});
+    let none = json!({"dryRun": null, "preconditions": null, "gracePeriodSeconds": null});
+    let (zero, typed) = (json!({"gracePeriodSeconds": 0}), json!({"kind": "DeleteOptions", "apiVersion": "policy/v1"}));
+    let table = [
+        (none, 200, "30"),
+        (zero, 200, ""),
+        (typed, 200, "30"),
+        (json!({"unknown": 1}), 200, "30"),
+        (
+            json!([0]),
+            400,
+            "unable to read options: json: cannot unmarshal array into Go value of type v1.DeleteOptions",
+        ),
+        (
+            json!({"gracePeriodSeconds": "0"}),
+            400,
+            "unable to read options: json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64",
+        ),
+        (json!({"kind": "Pod"}), 400, "decoded object cannot be converted to DeleteOptions: it is a Pod"),
+        (
+            json!({"propagationPolicy": "x"}),
+            422,
+            "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"x\": supported values: \"Background\", \"Foreground\", \"Orphan\", \"nil\"",
+        ),
+    ];
+    for (options, code, expected) in table {
+        api.post("/api/v1/namespaces/default/pods", pod.clone()).await.ok();
+        let answer = delete_with(&api, path, options.clone()).await;
+        assert_eq!(answer.code, code, "{options}: {}", answer.text());
+        if code == 200 {
+            let grace = api.get(path).await.json()["metadata"]["deletionGracePeriodSeconds"].to_string();
+            assert_eq!(grace.replace("null", ""), expected, "{options}");
+        } else {
+            assert_eq!(answer.message().1, expected);
+        }
+        api.delete(&format!("{path}?gracePeriodSeconds=0")).await;
+    }
+}
+
+#[tokio::test]
 async fn finalizers_hold_an_object_until_the_last_is_gone() {
     let api = Fixture::new().await;
     let path = format!("{MAPS}/a");
