@@ -7,7 +7,7 @@ LAUNCHER = $(TARGET)/release/lab --name $(LAB) --knarr $(TARGET)/release/knarr -
 # A lab outlives the programs that were built for it.
 AS_LEFT = if [ -e /var/lib/$(LAB) ] && [ ! -x $(TARGET)/release/lab ]; then $(MAKE) --no-print-directory build; fi
 
-.PHONY: run stop reset test test-vm build dependencies dependencies-vm dependencies-go bench-node bench-store
+.PHONY: run stop reset test test-long test-vm build dependencies dependencies-vm dependencies-go bench-node bench-store
 
 ## Starts one node in a lab, deploys examples/hello.yaml and shows its answers.
 run: build
@@ -29,6 +29,10 @@ build: dependencies
 test: dependencies
 	@$(CARGO) build --locked --workspace --all-targets
 	@$(CARGO) test --locked --workspace
+
+## The store's tests at length: 500 killed processes, 100 power cuts, twenty times the simulated ones.
+test-long: dependencies
+	@KNARR_TEST_FACTOR=20 $(CARGO) test --locked -p knarr-store
 
 ## The figures of one node: start, memory, idle CPU, pods, writes.
 bench-node: dependencies

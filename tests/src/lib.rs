@@ -9,6 +9,7 @@ pub mod etcd;
 pub mod figures;
 pub mod lab;
 pub mod netns;
+pub mod small_disk;
 pub mod space;
 pub mod suite;
 pub mod vm;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use knarr_tests::figures::print;
 use knarr_tests::suite::OwnLab;
 
-use crate::disk::SmallDisk;
+use knarr_tests::small_disk::SmallDisk;
 
 const SETTLES: Duration = Duration::from_secs(120);
 const MINUTES: u32 = 5;
@@ -14,7 +14,7 @@ const MINUTES: u32 = 5;
 /// An idle node, its containerd included, by the counter of a disk that holds nothing but its state.
 pub(crate) fn node() -> Result<()> {
     let own = OwnLab::new(&[])?;
-    let disk = SmallDisk::new(tempfile::tempdir_in("/var/lib")?, "4G", own.lab().paths().state())?;
+    let disk = SmallDisk::new(tempfile::tempdir_in("/var/lib")?, "4G", own.lab().paths().state(), "defaults")?;
     let written = written_per_minute(&own, &disk);
     // The disk can only be unmounted when nobody uses it any more.
     own.lab().power_off()?;

@@ -4,7 +4,6 @@
 //! it) and `etcd-peer`, once with etcd in the process that loads it and once as etcd is used, by its client over loopback.
 //! A figure is the median of three alternating runs.
 
-mod disk;
 mod idle;
 mod puts;
 mod reads;

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use knarr_tests::figures::print;
 
-use crate::disk::SmallDisk;
 use crate::side::{Running, Side, Sides, path};
+use knarr_tests::small_disk::SmallDisk;
 
 /// 2,000 puts of 1 KiB per second; measured from minute 6 to 16: five minutes of history are kept.
 const CASE: [&str; 5] = ["steady", "2000", "1024", "6", "16"];
@@ -14,7 +14,7 @@ const ACKNOWLEDGED: f64 = 33.0 + 1024.0;
 /// Both sides at the same time, each on a disk of its own.
 pub(crate) fn amplification(sides: &Sides) -> Result<()> {
     let mount = sides.directory()?;
-    let disk = |name: &str| SmallDisk::new(sides.directory()?, "8G", &mount.path().join(name));
+    let disk = |name: &str| SmallDisk::new(sides.directory()?, "8G", &mount.path().join(name), "defaults");
     let (own, others) = (disk("ours")?, disk("peer")?);
     let server = sides.serve(&others.path().join("etcd"))?;
     let mut ours = Run::start(sides, Side::Ours, &path(&own.path().join("store")), &own)?;
