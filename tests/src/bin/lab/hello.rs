@@ -40,10 +40,11 @@ pub(crate) fn show(lab: &Lab) -> Result<()> {
     page("LoadBalancer IP, from the LAN", &address, lab.on_lan("curl"))?;
     let neighbour = output(lab.on_lan("ip").args(["neighbour", "show", &address]))?;
     say(&format!("   the LAN's host learned by ARP: {}", neighbour.trim()));
+    let which = if lab.name() == "knarr-lab" { String::new() } else { format!(" LAB={}", lab.name()) };
     say(&format!(
         "\nThe cluster keeps running. Try:\n  export KUBECONFIG={}\n  kubectl get pods -A\n  kubectl scale deployment hello --replicas=5\n  \
-         kubectl logs -l app=hello\n  make stop    # knarr stops, the pods go on answering\n  make run     # knarr is back\n  \
-         make reset   # removes every trace",
+         kubectl logs -l app=hello\n  make stop{which}    # knarr stops, the pods go on answering\n  make run{which}     # knarr is back\n  \
+         make reset{which}   # removes every trace",
         lab.paths().kubeconfig().display()
     ));
     Ok(())
