@@ -52,10 +52,10 @@ fn beside_a_disk(work: impl AsyncFnOnce(&Path, SmallDisk) + Send + 'static) {
     }
 }
 
-/// The disk before, and after the power was cut while the writer wrote; what it had said until then.
-fn cut(disk: &SmallDisk, place: &Path, round: u32, environment: &[(&str, &Path)]) -> (SmallDisk, Said) {
+/// Cuts the power when the writer has said that many lines: the disk as it is found afterwards, and all that was said.
+fn cut(disk: &SmallDisk, place: &Path, round: u32, lines: usize, environment: &[(&str, &Path)]) -> (SmallDisk, Said) {
     let mut running = Writer::start(&disk.path().join("store"), environment);
-    running.listen(rand::rng().random_range(1..300));
+    running.listen(lines);
     let pid = Pid::from_raw(running.process.id().cast_signed());
     kill(pid, Signal::SIGSTOP).unwrap();
     until("every thread has stopped", Duration::from_secs(60), || has_stopped(pid)).unwrap();
@@ -82,7 +82,7 @@ fn has_stopped(pid: Pid) -> Result<(), String> {
 fn what_was_acknowledged_survives_the_power() {
     beside_a_disk(async |place, mut disk| {
         for round in 0..writer::rounds(5, 100) {
-            let (after, said) = cut(&disk, place, round, &[]);
+            let (after, said) = cut(&disk, place, round, rand::rng().random_range(1..300), &[]);
             eprintln!("round {round}: {} acknowledged, durable up to {}", said.acknowledged.len(), said.durable);
             writer::check(&after.path().join("store"), &said, said.durable).await;
             disk = after;
@@ -104,7 +104,7 @@ fn lies(place: &Path) -> PathBuf {
 fn without_fdatasync_the_power_cut_is_noticed() {
     beside_a_disk(async |place, disk| {
         let library = lies(place);
-        let (after, said) = cut(&disk, place, 0, &[("LD_PRELOAD", &library)]);
+        let (after, said) = cut(&disk, place, 0, 100, &[("LD_PRELOAD", &library)]);
         assert!(said.durable > 0, "nothing was written");
         let store = after.path().join("store");
         let checked = tokio::spawn(async move { writer::check(&store, &said, said.durable).await });
