@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use crate::cli::Check;
+use crate::cli::{Check, say};
 
 /// One thing that a node needs.
 struct Need {
@@ -56,11 +56,6 @@ pub(crate) fn run(arguments: &Check) -> Result<()> {
         1 => bail!("this host lacks one thing"),
         more => bail!("this host lacks {more} things"),
     }
-}
-
-#[allow(clippy::print_stdout, reason = "this is the command's output")]
-fn say(line: &str) {
-    println!("{line}");
 }
 
 fn program(name: &str) -> bool {

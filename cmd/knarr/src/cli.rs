@@ -219,6 +219,12 @@ fn parse(arguments: Vec<OsString>) -> anyhow::Result<Command> {
     }
 }
 
+/// Prints a line of a command's output.
+#[allow(clippy::print_stdout, reason = "this is what commands are asked for")]
+pub(crate) fn say(line: &str) {
+    println!("{line}");
+}
+
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Server(server) => server::run(&server),

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::admin;
-use crate::cli::Directories;
+use crate::cli::{Directories, say};
 
 /// Where the server takes the order.
 pub(crate) const ROTATE: &str = "/knarr/v1/rotate-key";
@@ -30,11 +30,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     let rotated: Rotated = admin::ask(directories, async |client| {
         client.request(request).await.context("the server has not rotated the key")
     })?;
-    say(&rotated);
+    let Rotated { key, sealed } = rotated;
+    say(&format!("{sealed} objects are sealed with the new key {key}"));
     Ok(())
-}
-
-#[allow(clippy::print_stdout, reason = "this is the command's output")]
-fn say(Rotated { key, sealed }: &Rotated) {
-    println!("{sealed} objects are sealed with the new key {key}");
 }

@@ -6,7 +6,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use crate::admin;
-use crate::cli::Directories;
+use crate::cli::{Directories, say};
 
 /// Prints a few lines, and fails when the server does not answer or the node is not ready.
 pub(crate) fn run(directories: &Directories) -> Result<()> {
@@ -38,9 +38,4 @@ fn node_state(node: &Node) -> String {
 
 fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
-}
-
-#[allow(clippy::print_stdout, reason = "this is the command's output")]
-fn say(line: &str) {
-    println!("{line}");
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use knarr_store::{Findings, check, repair};
 
-use crate::cli::Directories;
+use crate::cli::{Directories, say};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -43,9 +43,4 @@ fn tell(findings: &Findings) {
     }
     let left = if findings.damage.is_empty() { "sound" } else { "left" };
     say(&format!("{left}: {} keys", findings.keys));
-}
-
-#[allow(clippy::print_stdout, reason = "this is the command's output")]
-fn say(line: &str) {
-    println!("{line}");
 }

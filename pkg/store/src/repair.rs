@@ -49,15 +49,14 @@ pub fn repair(directory: &Path) -> Result<(Findings, Option<PathBuf>), Error> {
     }
     let unusable = |error: io::Error| Error::Open(format!("cannot replace {}: {error}", directory.display()));
     let other = beside(directory, "repaired");
-    remove(&other).map_err(unusable)?;
+    // What an interrupted repair left may be the damaged store itself.
+    set_aside(&other, directory).map_err(unusable)?;
     let disk = Arc::new(Directory::open(&other)?);
     build(disk, Options::default().segment_size, salvage.revision, salvage.records())?;
     // One step: at no time is there no store where one is expected.
     renameat2(AT_FDCWD, &other, AT_FDCWD, directory, RenameFlags::RENAME_EXCHANGE).map_err(|e| unusable(e.into()))?;
-    let kept = (1..).map(|number| beside(directory, &format!("damaged-{number}"))).find(|path| !path.exists());
-    let kept = kept.unwrap_or_else(|| other.clone());
-    fs::rename(&other, &kept).and_then(|()| sync_parent(directory)).map_err(unusable)?;
-    Ok((findings, Some(kept)))
+    let kept = set_aside(&other, directory).map_err(unusable)?;
+    Ok((findings, kept))
 }
 
 fn open(directory: &Path) -> Result<Arc<dyn Disk>, Error> {
@@ -72,11 +71,12 @@ fn open(directory: &Path) -> Result<Arc<dyn Disk>, Error> {
 
 /// The log is damaged when a server would not start with it.
 fn look(disk: &Arc<dyn Disk>) -> Result<(Findings, Salvage), Error> {
+    // First, because it never changes anything: there is a log when it finds one.
+    let salvage = salvage(Arc::clone(disk))?;
     let strict = recovery::find(Arc::clone(disk), Options::default().segment_size).and_then(|found| {
         let first = found.log.headers().first().map_or(1, |first| first.number);
         found.read(Position::new(first, SEGMENT_HEADER), |_, _| Ok(()))
     });
-    let salvage = salvage(Arc::clone(disk))?;
     let (damage, lost) = match strict {
         Ok(_) => Default::default(),
         Err(Error::Damaged { .. }) => (salvage.damage.clone(), salvage.lost.clone()),
@@ -91,11 +91,16 @@ fn beside(directory: &Path, suffix: &str) -> PathBuf {
     directory.with_file_name(name)
 }
 
-fn remove(directory: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+/// Gives the `other` directory, if there is one, a name that is free and never used again.
+fn set_aside(other: &Path, directory: &Path) -> io::Result<Option<PathBuf>> {
+    if !other.exists() {
+        return Ok(None);
     }
+    let names = (1..=u16::MAX).map(|number| beside(directory, &format!("damaged-{number}")));
+    let kept = names.into_iter().find(|path| !path.exists()).ok_or(io::ErrorKind::AlreadyExists)?;
+    fs::rename(other, &kept)?;
+    sync_parent(directory)?;
+    Ok(Some(kept))
 }
 
 fn sync_parent(directory: &Path) -> io::Result<()> {

@@ -64,7 +64,11 @@ async fn what_can_be_read_is_kept_and_what_cannot_is_told() {
         let lost: u64 = findings.lost.iter().map(|(first, last)| last.unwrap() - first + 1).sum();
         assert!(lost <= 2 + bytes as u64 / 250, "{lost} revisions for {bytes} bytes: {findings:?}");
 
+        // An earlier repair was interrupted: whatever it left is kept.
+        fs::create_dir(parent.path().join("store.repaired")).unwrap();
+        fs::write(parent.path().join("store.repaired/left"), "by it").unwrap();
         let (repaired, kept) = knarr_store::repair(&directory).unwrap();
+        assert_eq!(fs::read(parent.path().join("store.damaged-1/left")).unwrap(), b"by it");
         assert_eq!(repaired, findings);
         assert_eq!(fs::read(kept.unwrap().join(name)).unwrap(), content, "the damaged one is kept");
         assert_eq!(knarr_store::repair(&directory).unwrap().1, None, "a sound one is left alone");

@@ -17,7 +17,8 @@ use std::{fs, io};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 
-use crate::{cli, systemd};
+use crate::cli::{self, say};
+use crate::systemd;
 
 /// Removes everything, and says what could not be removed.
 pub(crate) fn run(arguments: &cli::Reset) -> Result<()> {
@@ -48,11 +49,6 @@ pub(crate) fn run(arguments: &cli::Reset) -> Result<()> {
         );
     }
     Ok(())
-}
-
-#[allow(clippy::print_stdout, reason = "this is the command's output")]
-fn say(line: &str) {
-    println!("{line}");
 }
 
 /// What is in a directory; nothing when it is not there.

@@ -24,7 +24,7 @@ pub(super) struct Sealing {
     store: Arc<Sealed>,
     path: PathBuf,
     /// Why the keys cannot be changed from here.
-    is_fixed: Option<&'static str>,
+    fixed_by: Option<&'static str>,
     /// Held as long as a rotation takes: one at a time.
     encryption: Mutex<Encryption>,
 }
@@ -33,7 +33,7 @@ impl Sealing {
     /// Seals what is written to `inner` by the file that the settings name, or by one that is made now.
     pub(super) async fn open(settings: &Settings, inner: Shared) -> Result<Arc<Self>> {
         let given = settings.arguments.encryption_provider_config.clone();
-        let is_fixed = if given.is_some() {
+        let fixed_by = if given.is_some() {
             Some("the keys are those of --encryption-provider-config: add one there, at the first place, and restart")
         } else if settings.arguments.etcd.options().is_some() {
             Some("others may share the etcd: give all servers the same --encryption-provider-config, with the new key")
@@ -48,7 +48,7 @@ impl Sealing {
             None => bail!("{} does not exist", path.display()),
         };
         let store = Sealed::new(inner, encryption.rules());
-        Ok(Arc::new(Self { store, path, is_fixed, encryption: Mutex::new(encryption) }))
+        Ok(Arc::new(Self { store, path, fixed_by, encryption: Mutex::new(encryption) }))
     }
 
     /// Plaintext above, ciphertext below.
@@ -67,7 +67,7 @@ impl Sealing {
     }
 
     async fn rotate(self: Arc<Self>) -> Result<Value, Status> {
-        if let Some(why) = self.is_fixed {
+        if let Some(why) = self.fixed_by {
             return Err(Status::bad_request(why));
         }
         let mut encryption = self.encryption.lock().await;

@@ -74,7 +74,9 @@ impl Encryption {
     pub fn rotate(&self) -> Result<(Self, String)> {
         let mut file = self.file.clone();
         let lists = || self.file.resources.iter().flat_map(|rule| &rule.providers).filter_map(file::Provider::keys);
-        let number = 1 + lists().map(|list| list.keys.len()).max().unwrap_or_default();
+        // Later than all others, even where somebody has removed some: a name stands in what it sealed.
+        let numbers = lists().flat_map(|list| &list.keys).filter_map(|key| key.name.strip_prefix("key")?.parse().ok());
+        let number = 1 + numbers.max().unwrap_or(0_u32);
         let key = Key::generate(&format!("key{number}"))?;
         for rule in &mut file.resources {
             if let Some(file::Provider::Aesgcm(list)) = rule.providers.first_mut() {

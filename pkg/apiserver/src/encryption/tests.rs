@@ -124,6 +124,12 @@ fn a_generated_configuration_survives_its_file_and_rotates() {
     let (second, name) = Encryption::parse(&first.render().unwrap()).unwrap().rotate().unwrap();
     assert_eq!(name, "key2");
     assert_eq!(meaning(&second), secrets(&["aesgcm:v1:key2", "aesgcm:v1:key1", "identity"]));
+    let third = second.rotate().unwrap().0.render().unwrap();
+    let lines: Vec<_> = third.lines().collect();
+    let key3 = lines.iter().position(|line| line.contains("name: key3")).unwrap();
+    let without = [&lines[..key3 + 2], &lines[key3 + 6..]].concat().join("\n");
+    let (_, name) = Encryption::parse(&without).unwrap().rotate().unwrap();
+    assert_eq!(name, "key4", "no name comes again when a key was removed by hand");
     let text = second.render().unwrap();
     assert!(text.contains("kind: EncryptionConfiguration") && !format!("{second:?}").contains("secret:"), "{text}");
     let secrets: std::collections::BTreeSet<_> = text.lines().filter(|line| line.contains("secret:")).collect();

@@ -75,6 +75,7 @@ impl Server {
         match self.pages.0.get(path) {
             Some(Page::Document(page)) if is_read => return Ok(page()),
             Some(Page::Action(action)) if request.method() == Method::POST => {
+                // Apart from the request, whose body is not to be shared between threads.
                 let acting = action();
                 let done = acting.await?;
                 return self.json(&request, &done);

@@ -55,8 +55,8 @@ impl Sealed {
         self.rules.store(Arc::new(rules));
     }
 
-    /// Writes every value again that is not as its rule would write it now; how many there were. What somebody else writes
-    /// meanwhile is written by the rules anyway.
+    /// Writes every value again that is not as its rule would write it now; how many there were. A write that was under way
+    /// when the rules changed may still come as the old ones say.
     ///
     /// # Errors
     /// Those of the store. What was done until then stays.
@@ -126,17 +126,18 @@ fn seal(rules: &Rules, key: &[u8], value: Bytes) -> Result<Bytes, Error> {
 fn open(rules: &Rules, key: &[u8], value: Bytes) -> Result<Bytes, Error> {
     let Some(providers) = rule(rules, key) else { return Ok(value) };
     let is_sealed = value.starts_with(key::SEALED);
+    let mut why = if is_sealed { "no key is known that sealed it" } else { "it is not sealed, and has to be" };
     for provider in providers {
         match provider {
             Provider::Identity if !is_sealed => return Ok(value),
-            Provider::Key(sealing) if sealing.sealed(&value) => {
-                let why = "it was damaged, moved, or sealed with another key of the same name";
-                return sealing.open(key, &value).ok_or_else(|| unsealable(key, why));
-            }
+            // Several keys may have one name, as upstream allows: the right one opens it.
+            Provider::Key(sealing) if sealing.sealed(&value) => match sealing.open(key, &value) {
+                Some(opened) => return Ok(opened),
+                None => why = "it was damaged, moved, or sealed with another key of the same name",
+            },
             _ => {}
         }
     }
-    let why = if is_sealed { "no key is known that sealed it" } else { "it is not sealed, and has to be" };
     Err(unsealable(key, why))
 }
 

@@ -90,6 +90,8 @@ async fn a_value_is_bound_to_its_key_and_its_secret() {
     }
     sealed.replace(rules(&[key("one", 2)]));
     assert!(value(&*sealed, "/secrets/a").await.is_err());
+    sealed.replace(rules(&[key("one", 2), key("one", 1)]));
+    assert_eq!(value(&*sealed, "/secrets/a").await.unwrap(), "a password");
     sealed.replace(rules(&[key("two", 1)]));
     let error = value(&*sealed, "/secrets/a").await.unwrap_err();
     assert_eq!(error.to_string(), "/secrets/a cannot be unsealed: no key is known that sealed it");
