@@ -111,6 +111,8 @@ pub struct Range {
     pub end: Bytes,
     /// At most so many; 0 means all.
     pub limit: usize,
+    /// As many as have about so many bytes together, but one at least; 0 means all. For readers of very much.
+    pub bytes: usize,
     /// As of this revision; `None` means now.
     pub at: Option<Revision>,
 }
@@ -122,7 +124,7 @@ pub struct Page {
     pub items: Vec<KeyValue>,
     /// Whether the limit cut the range.
     pub more: bool,
-    /// How many keys the range holds from `start` on, the cut ones included.
+    /// How many keys the range holds from `start` on, the cut ones included. Unknown when [`Range::bytes`] was given.
     pub count: usize,
     /// The revision of which this is the truth: the one asked for, or the newest that readers may see.
     pub revision: Revision,

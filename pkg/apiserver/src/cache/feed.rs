@@ -129,7 +129,7 @@ async fn load(
     let mut bytes = 0;
     let mut start = prefix.clone();
     loop {
-        let range = Range { start, end: prefix_end(&prefix), limit: PAGE, at: Some(at) };
+        let range = Range { start, end: prefix_end(&prefix), limit: PAGE, at: Some(at), ..Range::default() };
         let page = store.range(range).await?;
         for entry in page.items {
             let key = entry.key.clone();

@@ -171,7 +171,7 @@ impl Cache {
         let mut from = if paging { start } else { Bytes::copy_from_slice(selection.prefix()) };
         let mut items: Vec<Arc<Item>> = Vec::new();
         loop {
-            let range = Range { start: from, end: end.clone(), limit: PAGE, at: Some(at) };
+            let range = Range { start: from, end: end.clone(), limit: PAGE, at: Some(at), ..Range::default() };
             let page = self.store.range(range).await.map_err(expired)?;
             let (read, count) = (page.items.len(), page.count);
             from = page.items.last().map(|last| [&last.key[..], b"\0"].concat().into()).unwrap_or_default();

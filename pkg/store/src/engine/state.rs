@@ -139,10 +139,17 @@ impl State {
         loop {
             let wanted = if range.limit == 0 { STEP } else { range.limit - page.items.len() };
             let step = if wanted == 0 { STEP } else { wanted.min(STEP) };
-            let slots = self.index.scan(&from, &range.end, step).map_err(|error| self.index_failed(&error))?;
+            let mut slots = self.index.scan(&from, &range.end, step).map_err(|error| self.index_failed(&error))?;
+            let mut is_last = slots.len() < step;
             if wanted > 0 {
+                let cut = range.bytes != 0 && cut(&mut slots, range.bytes, &page.items);
                 self.settle_all(&slots, revision, &mut page.items)?;
                 page.count = page.items.len();
+                is_last &= !cut;
+                if cut && !page.items.is_empty() {
+                    page.more = true;
+                    return Ok(page);
+                }
             } else {
                 for (key, slot) in &slots {
                     if is_direct(slot, revision) || self.settle(key, *slot, revision)?.is_some() {
@@ -152,7 +159,7 @@ impl State {
                 }
             }
             match slots.last() {
-                Some((key, _)) if slots.len() == step => from = [key.as_ref(), &[0]].concat().into(),
+                Some((key, _)) if !is_last => from = [key.as_ref(), &[0]].concat().into(),
                 _ => return Ok(page),
             }
         }
@@ -213,6 +220,20 @@ impl State {
             full: self.full.load(Ordering::Relaxed),
         }
     }
+}
+
+/// Drops the slots that do not fit into so many bytes any more, by the size of what is written now, which may be longer or
+/// shorter than what was; whether there were some. The first one of all fits.
+fn cut(slots: &mut Vec<(Bytes, Slot)>, bytes: usize, before: &[KeyValue]) -> bool {
+    let all = slots.len();
+    let mut size: usize = before.iter().map(|item| item.key.len() + item.value.len()).sum();
+    let fits = |(_, slot): &(Bytes, Slot)| {
+        let is_first = size == 0;
+        size += if slot.deleted { 0 } else { slot.place.length as usize };
+        is_first || size <= bytes
+    };
+    slots.truncate(slots.iter().map(fits).take_while(|fits| *fits).count());
+    slots.len() < all
 }
 
 /// Whether the newest record of a key is what was true at a revision, and a value.

@@ -40,6 +40,8 @@ use crate::store::{Store, Watch};
 
 /// How long a watch gets to bring what another server wrote, before a mark is written.
 const NEWS: Duration = Duration::from_millis(20);
+/// What a key and its value take, as a rule.
+const USUAL_SIZE: usize = 32 << 10;
 /// etcd tells a watch of a compacted revision within a tenth of a second.
 const TELLING: Duration = Duration::from_secs(5);
 
@@ -206,7 +208,10 @@ impl Store for EtcdStore {
             return Err(Error::Compacted { asked: 0, oldest: self.inner.oldest(0).await? });
         }
         let (start, end) = self.inner.keys.range(&range.start, &range.end);
-        let limit = i64::try_from(range.limit).unwrap_or(i64::MAX);
+        // etcd does not count bytes.
+        let bound = if range.bytes == 0 { 0 } else { (range.bytes / USUAL_SIZE).max(1) };
+        let limit = if range.limit == 0 || bound == 0 { range.limit.max(bound) } else { range.limit.min(bound) };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let options = GetOptions::new().with_range(end).with_limit(limit).with_revision(range.at.map_or(0, signed));
         let mut got = match self.inner.get(start, options).await {
             Ok(got) => got,

@@ -65,7 +65,7 @@ impl Sealed {
         for (prefix, _) in self.rules.load_full().iter() {
             let mut start = prefix.clone();
             loop {
-                let range = Range { start, end: prefix_end(prefix), limit: STEP, at: None };
+                let range = Range { start, end: prefix_end(prefix), limit: STEP, ..Range::default() };
                 let page = self.inner.range(range).await?;
                 let rules = self.rules.load_full();
                 let stale = page.items.iter().filter(|item| !is_fresh(&rules, item));
@@ -88,8 +88,8 @@ impl Sealed {
     /// Those of the store.
     pub async fn is_sealed(store: &dyn Store, prefix: Bytes) -> Result<bool, Error> {
         let end = prefix_end(&prefix);
-        let page = store.range(Range { start: prefix, end, limit: 0, at: None }).await?;
-        Ok(page.items.iter().any(|item| item.value.starts_with(key::SEALED)))
+        let page = store.range(Range { start: prefix, end, ..Range::default() }).await?;
+        Ok(page.items.iter().any(|item| is_sealed(&item.value)))
     }
 
     fn rewrite(&self, rules: &Rules, item: &KeyValue) -> Result<Txn, Error> {
@@ -107,10 +107,23 @@ fn rule<'a>(rules: &'a [(Bytes, Vec<Provider>)], key: &[u8]) -> Option<&'a [Prov
     rules.iter().find(|(prefix, _)| key.starts_with(prefix)).map(|(_, providers)| providers.as_slice())
 }
 
+/// Whether a value is a sealed one.
+pub(crate) fn is_sealed(value: &[u8]) -> bool {
+    value.starts_with(key::SEALED)
+}
+
+/// Whether a value can be read by these rules.
+///
+/// # Errors
+/// [`Error::Unsealable`], with the reason, when it cannot.
+pub fn check_readable(rules: &Rules, item: &KeyValue) -> Result<(), Error> {
+    open(rules, &item.key, item.value.clone()).map(drop)
+}
+
 fn is_fresh(rules: &Rules, item: &KeyValue) -> bool {
     match rule(rules, &item.key).and_then(<[_]>::first) {
         Some(Provider::Key(key)) => key.sealed(&item.value),
-        Some(Provider::Identity) | None => !item.value.starts_with(key::SEALED),
+        Some(Provider::Identity) | None => !is_sealed(&item.value),
     }
 }
 
@@ -125,7 +138,7 @@ fn seal(rules: &Rules, key: &[u8], value: Bytes) -> Result<Bytes, Error> {
 
 fn open(rules: &Rules, key: &[u8], value: Bytes) -> Result<Bytes, Error> {
     let Some(providers) = rule(rules, key) else { return Ok(value) };
-    let is_sealed = value.starts_with(key::SEALED);
+    let is_sealed = is_sealed(&value);
     let mut why = if is_sealed { "no key is known that sealed it" } else { "it is not sealed, and has to be" };
     for provider in providers {
         match provider {

@@ -17,6 +17,7 @@ pub async fn run(fresh: impl AsyncFn() -> Shared) {
     a_transaction_happens_whole_or_not_at_all(fresh().await).await;
     nonsense_is_refused(fresh().await).await;
     ranges_are_cut_and_counted(fresh().await).await;
+    ranges_of_some_bytes_are_read_to_the_end(fresh().await).await;
     ranges_see_the_past(fresh().await).await;
     keys_are_bytes(fresh().await).await;
     watches_see_everything_once_and_in_order(fresh().await).await;
@@ -171,7 +172,7 @@ async fn ranges_are_cut_and_counted(store: Shared) {
         ("c", "c", 0, vec![], false, 0),
         ("d", "c", 0, vec![], false, 0),
     ] {
-        let range = Range { start: bytes(start), end: bytes(end), limit, at: None };
+        let range = Range { start: bytes(start), end: bytes(end), limit, ..Range::default() };
         let page = store.range(range).await.unwrap();
         let keys: Vec<_> = page.items.iter().map(|kv| String::from_utf8_lossy(&kv.key).into_owned()).collect();
         assert_eq!(
@@ -179,6 +180,29 @@ async fn ranges_are_cut_and_counted(store: Shared) {
             (expected.iter().map(|key| (*key).to_owned()).collect(), more, count)
         );
         assert_eq!(page.revision, 7);
+    }
+}
+
+async fn ranges_of_some_bytes_are_read_to_the_end(store: Shared) {
+    let value = "v".repeat(40_000);
+    for key in ["a", "b", "c", "d", "e"] {
+        write(&store, [put(key, &value)]).await;
+    }
+    write(&store, [put("aa", "late")]).await;
+    write(&store, [delete("b")]).await;
+    for bytes in [1, 90_000, 1 << 30] {
+        let (mut keys, mut start, mut pages) = (Vec::new(), Bytes::new(), 0);
+        loop {
+            let page = store.range(Range { start, bytes, at: Some(6), ..Range::default() }).await.unwrap();
+            pages += 1;
+            keys.extend(page.items.iter().map(|item| String::from_utf8_lossy(&item.key).into_owned()));
+            match page.items.last().filter(|_| page.more) {
+                Some(last) => start = [&last.key[..], &[0]].concat().into(),
+                None => break,
+            }
+        }
+        assert_eq!(keys, ["a", "b", "c", "d", "e"], "{bytes}");
+        assert_eq!(pages > 1, bytes < 1 << 30, "{bytes}: {pages}");
     }
 }
 

@@ -195,7 +195,7 @@ impl Driver {
 
     async fn look_at_range(&mut self, prefix: &Bytes, at: Option<Revision>) -> Verdict {
         let limit = [0, 1, 3][self.random.random_range(0..3)];
-        let range = Range { start: prefix.clone(), end: prefix_end(prefix), limit, at };
+        let range = Range { start: prefix.clone(), end: prefix_end(prefix), limit, at, ..Range::default() };
         let found = self.store().range(range.clone()).await;
         let revision = at.unwrap_or(self.model.revision);
         if revision > self.model.revision {
