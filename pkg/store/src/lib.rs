@@ -46,7 +46,7 @@
 //! **`compact(65539)`**, after `a = three` at that revision. The new floor is in the header of the next batch, durably; reads below
 //! are refused at once. Upkeep, another thread, later looks at the oldest segment. When it and the four after it hold nothing
 //! at or above the floor, what is still the newest of its key is written again at the end, the index is written to sled, and
-//! the file goes. A record may refer back four segments at most (what it overwrites is copied along if it is older), so no
+//! the file goes, or becomes a later segment over what it holds. A record may refer back four segments at most (what it overwrites is copied along if it is older), so no
 //! reference that can still be followed ever dangles.
 
 mod engine;

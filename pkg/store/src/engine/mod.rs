@@ -77,6 +77,7 @@ impl LogStore {
             signal: Arc::clone(&signal),
             options: options.clone(),
             floor: opened.forgotten,
+            settled: opened.forgotten,
         };
         let writer = Writer {
             state: Arc::clone(&state),

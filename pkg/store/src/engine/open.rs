@@ -180,7 +180,7 @@ fn leap(appender: &mut Appender, covered: &mut Covered) -> Result<(), Error> {
     covered.revision = gap.1;
     covered.reserved = covered.revision + RESERVE;
     let stamp = Stamp { revision: covered.revision, floor: covered.floor, reserved: covered.reserved };
-    let appended = appender.append(&drafts, stamp, Leave::None).map(drop);
+    let appended = appender.append(&drafts, stamp, Leave::None, true).map(drop);
     let appended = appended.and_then(|()| appender.sync().map_err(Into::into));
     appended.map_err(|error| Error::Open(format!("cannot write to the log: {error:?}")))
 }

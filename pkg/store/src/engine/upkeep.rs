@@ -33,6 +33,8 @@ pub(crate) struct Upkeep {
     pub(crate) options: Options,
     /// The floor up to which deletes have left the index.
     pub(crate) floor: Revision,
+    /// The floor up to which it is known how many segments were needed.
+    pub(crate) settled: Revision,
 }
 
 /// What is still needed of a segment.
@@ -65,6 +67,7 @@ impl Upkeep {
                         self.checkpoint()?;
                     }
                     self.reclaim()?;
+                    self.prepare();
                 }
             }
         }
@@ -101,9 +104,19 @@ impl Upkeep {
             // The copies and the index that points to them are durable before the originals go.
             self.checkpoint()?;
             for _ in 0..emptied {
-                let removed = self.state.log.remove_oldest();
+                let removed = self.state.log.remove_oldest(self.options.segment_size);
                 removed.map_err(|error| Error::Poisoned(format!("cannot remove a segment: {error}")))?;
             }
+        }
+    }
+
+    /// Has a file ready for the next segment. Without one, the writer finds a slower way.
+    fn prepare(&mut self) {
+        let log = &self.state.log;
+        let settled = if self.settled < self.floor { log.give_back() } else { Ok(()) };
+        self.settled = self.floor;
+        if let Err(error) = settled.and_then(|()| log.prepare(self.options.segment_size)) {
+            tracing::warn!(%error, "cannot prepare a segment");
         }
     }
 

@@ -172,8 +172,9 @@ impl Writer {
         durable: bool,
         leave: Leave,
     ) -> Result<Vec<Place>, AppendError> {
-        let places = self.append(drafts, revision, self.state.floor(), leave)?;
-        if durable || revision > self.reserved.0 {
+        let sync_follows = durable || revision > self.reserved.0;
+        let places = self.append(drafts, revision, self.state.floor(), leave, sync_follows)?;
+        if sync_follows {
             self.sync().map_err(AppendError::Failed)?;
         }
         Ok(places)
@@ -185,9 +186,15 @@ impl Writer {
         revision: Revision,
         floor: Revision,
         leave: Leave,
+        sync_follows: bool,
     ) -> Result<Vec<Place>, AppendError> {
         let stamp = Stamp { revision, floor, reserved: revision + RESERVE };
-        let places = self.appender.append(drafts, stamp, leave)?;
+        let segment = self.appender.end().segment;
+        let places = self.appender.append(drafts, stamp, leave, sync_follows)?;
+        if self.appender.end().segment > segment {
+            // The next one is to be ready in time.
+            self.upkeep.ask();
+        }
         self.reserved.1 = stamp.reserved;
         self.sync_by.get_or_insert_with(|| Instant::now() + self.options.relaxed_delay);
         Ok(places)
@@ -233,7 +240,7 @@ impl Writer {
             return Err(Error::FutureRevision { asked: revision, newest: self.revision });
         }
         if revision > self.state.floor() {
-            self.append(&[], self.revision, revision, Leave::None).map_err(|error| self.explain(error))?;
+            self.append(&[], self.revision, revision, Leave::None, true).map_err(|error| self.explain(error))?;
             self.sync().map_err(|error| self.poison("sync", &error))?;
             self.state.durable.store(self.revision, Ordering::Release);
             self.state.floor.store(revision, Ordering::Release);
@@ -264,7 +271,7 @@ impl Writer {
             });
         }
         if !drafts.is_empty() {
-            let places = self.append(&drafts, self.revision, self.state.floor(), Leave::None);
+            let places = self.append(&drafts, self.revision, self.state.floor(), Leave::None, false);
             let places = places.map_err(|error| self.explain(error))?;
             self.state.index.apply(
                 drafts
@@ -298,7 +305,7 @@ impl Writer {
         self.alive()?;
         self.sync().map_err(|error| self.poison("sync", &error))?;
         let stamp = Stamp { revision: self.revision, floor: self.state.floor(), reserved: self.revision };
-        self.appender.append(&[], stamp, Leave::None).map_err(|error| self.explain(error))?;
+        self.appender.append(&[], stamp, Leave::None, true).map_err(|error| self.explain(error))?;
         self.sync().map_err(|error| self.poison("sync", &error))?;
         self.state.durable.store(self.revision, Ordering::Release);
         Ok(())

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::log::disk::{DiskFile, is_no_space, write_all};
+use crate::log::direct::Aligned;
+use crate::log::disk::{DiskFile, is_no_space, read_up_to, write_all};
 use crate::log::format::{
     BATCH_HEADER, BatchHeader, Kind, Place, Position, Previous, RecordHead, SEGMENT_HEADER, SegmentHeader,
     encode_record, record_length,
@@ -15,6 +16,9 @@ use crate::model::Revision;
 
 /// Segments kept ready: so that on a full disk deletes find space, and compaction even after them.
 const SPARES: [&str; 3] = ["spare-1", "spare-2", "spare-3"];
+
+/// Batches from this size on fill pages so well that the page cache costs nothing, and saves reading them back.
+const LARGE: usize = 32 << 10;
 
 /// How many spare segments a batch must leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +87,13 @@ pub(crate) struct Appender {
     segment_size: u32,
     /// How many of [`SPARES`] exist.
     spares: usize,
-    buffer: Vec<u8>,
+    /// The file of `segment` once more, to write past the page cache; and its block size.
+    direct: (Box<dyn DiskFile>, u32),
+    /// The last block as far as it is written: it is written again with what comes next.
+    begun: Vec<u8>,
+    /// Bytes of the segment that were written past the page cache.
+    past_cache: usize,
+    buffer: Aligned,
     /// The newest revision in the log, for the next segment's header.
     stamp: Stamp,
 }
@@ -100,8 +110,25 @@ impl Appender {
         let room = u32::try_from(segment.file.size()?).unwrap_or(u32::MAX);
         let names = log.disk.list()?;
         let spares = SPARES.iter().take_while(|spare| names.iter().any(|name| name == *spare)).count();
-        let buffer = Vec::new();
-        let mut appender = Self { log, segment, end, room, durable: end, segment_size, spares, buffer, stamp };
+        log.ready.find(log.disk.as_ref(), &names)?;
+        let direct = log.disk.open_direct(&Segment::name(segment.header.number))?;
+        let mut begun = vec![0; (end.offset % direct.1) as usize];
+        read_up_to(segment.file.as_ref(), &mut begun, (end.offset / direct.1 * direct.1).into())?;
+        let (buffer, durable) = (Aligned::default(), end);
+        let mut appender = Self {
+            log,
+            segment,
+            end,
+            room,
+            durable,
+            segment_size,
+            spares,
+            direct,
+            begun,
+            past_cache: 0,
+            buffer,
+            stamp,
+        };
         match appender.make_spares() {
             Err(error) if !is_no_space(&error) => Err(error),
             _ => Ok(appender),
@@ -121,12 +148,14 @@ impl Appender {
     /// Makes the spare segments that are missing.
     pub(crate) fn make_spares(&mut self) -> io::Result<()> {
         while let Some(name) = SPARES.get(self.spares) {
-            if let Err(error) = self.log.disk.create(name, self.segment_size.into()).and_then(|file| file.sync()) {
+            let disk = self.log.disk.as_ref();
+            if let Err(error) = disk.create(name, self.segment_size.into()).and_then(|file| file.sync()) {
                 // What is left of it would only take space; whether it could be removed shows at the next attempt.
-                let _incomplete = self.log.disk.remove(name);
-                return Err(error);
+                let _incomplete = disk.remove(name);
+                let ready = if is_no_space(&error) { self.log.ready.give() } else { None };
+                disk.rename(&ready.ok_or(error)?, name)?;
             }
-            self.log.disk.sync_names()?;
+            disk.sync_names()?;
             self.spares += 1;
         }
         Ok(())
@@ -138,8 +167,15 @@ impl Appender {
         (self.end.segment + 1).saturating_sub(reach)
     }
 
-    /// Appends one batch and answers where its records are. Not durable before [`Appender::sync`].
-    pub(crate) fn append(&mut self, drafts: &[Draft], stamp: Stamp, leave: Leave) -> Result<Vec<Place>, AppendError> {
+    /// Appends one batch and answers where its records are. Not durable before [`Appender::sync`]; when that follows at
+    /// once, and nothing else waits for it, the batch is written past the page cache.
+    pub(crate) fn append(
+        &mut self,
+        drafts: &[Draft],
+        stamp: Stamp,
+        leave: Leave,
+        sync_follows: bool,
+    ) -> Result<Vec<Place>, AppendError> {
         let length =
             drafts.iter().try_fold(0u32, |sum, draft| sum.checked_add(record_length(&draft.key, &draft.value)?));
         let size = length.and_then(|length| length.checked_add(BATCH_HEADER)?.checked_next_multiple_of(8));
@@ -159,13 +195,21 @@ impl Appender {
             reserved: stamp.reserved,
         };
         let places = self.encode(&header, drafts);
-        let written = write_all(self.segment.file.as_ref(), &self.buffer, self.end.offset.into());
-        self.buffer.clear();
-        self.buffer.shrink_to(256 << 10);
-        if let Err(error) = written {
+        let is_direct = sync_follows && self.is_durable() && self.buffer.bytes().len() < LARGE;
+        let file = if is_direct { &self.direct.0 } else { &self.segment.file };
+        let start = self.end.offset - self.begun.len() as u32;
+        if let Err(error) = write_all(file.as_ref(), self.buffer.bytes(), start.into()) {
             self.erase(&error)?;
             return Err(error.into());
         }
+        if is_direct {
+            self.past_cache += self.buffer.bytes().len();
+        }
+        let written = self.buffer.bytes().get(..(header.end().offset - start) as usize).unwrap_or_default();
+        self.log.remember(&self.segment, self.end, written.get(self.begun.len()..).unwrap_or_default());
+        self.begun.clear();
+        self.begun.extend_from_slice(written.chunks_exact(self.direct.1 as usize).remainder());
+        self.buffer.shrink_to(256 << 10);
         self.end = header.end();
         self.stamp = stamp;
         Ok(places)
@@ -190,8 +234,15 @@ impl Appender {
         Ok(())
     }
 
+    /// Fills the buffer with whole blocks: what is written of the first one, the batch, and so many zeros that whatever
+    /// the file held before is never taken for the next batch.
     fn encode(&mut self, header: &BatchHeader, drafts: &[Draft]) -> Vec<Place> {
-        self.buffer.extend_from_slice(&header.encode(self.log.id));
+        let start = self.end.offset - self.begun.len() as u32;
+        let end = header.end().offset.saturating_add(BATCH_HEADER).next_multiple_of(self.direct.1).min(self.room);
+        let buffer = self.buffer.begin((end - start) as usize);
+        let whole = buffer.len() + (end - start) as usize;
+        buffer.extend_from_slice(&self.begun);
+        buffer.extend_from_slice(&header.encode(self.log.id));
         let mut places: Vec<Place> = Vec::with_capacity(drafts.len());
         let mut position = self.end.plus(BATCH_HEADER);
         for draft in drafts {
@@ -209,12 +260,12 @@ impl Appender {
                 version: draft.version,
                 previous,
             };
-            encode_record(&mut self.buffer, position, &head, &draft.key, &draft.value);
+            encode_record(buffer, position, &head, &draft.key, &draft.value);
             let length = record_length(&draft.key, &draft.value).unwrap_or_default();
             places.push(Place { position, length });
             position = position.plus(length);
         }
-        self.buffer.resize(self.buffer.len().next_multiple_of(8), 0);
+        buffer.resize(whole, 0);
         places
     }
 
@@ -229,30 +280,41 @@ impl Appender {
             floor: self.stamp.floor,
             reserved: self.stamp.reserved,
         };
-        let room = self.segment_size.max(size.saturating_add(SEGMENT_HEADER));
-        self.segment = Arc::new(self.create(header, room, leave)?);
-        self.room = room;
+        // Whole blocks of any device.
+        let room = size.saturating_add(SEGMENT_HEADER).checked_next_multiple_of(4096).unwrap_or(u32::MAX);
+        let room = room.max(self.segment_size);
+        let name = self.create(header.number, room, leave)?;
+        let (file, direct) = (self.log.disk.open(&name)?, self.log.disk.open_direct(&name)?);
+        let mut block = header.encode().to_vec();
+        block.resize(direct.1 as usize, 0);
+        write_all(file.as_ref(), &block, 0)?;
+        self.log.disk.sync_names().map_err(AppendError::Failed)?;
+        block.truncate(SEGMENT_HEADER as usize);
+        (self.begun, self.past_cache, self.direct, self.room) = (block, 0, direct, room);
+        self.segment = Arc::new(Segment { header, file });
         self.end = Position::new(header.number, SEGMENT_HEADER);
         self.log.add(Arc::clone(&self.segment));
         Ok(())
     }
 
-    fn create(&mut self, header: SegmentHeader, room: u32, leave: Leave) -> Result<Segment, AppendError> {
-        let name = Segment::name(header.number);
-        let file = if room > self.segment_size {
-            self.log.disk.create(&name, room.into())?
+    /// Makes the file of a segment, and answers its name.
+    fn create(&mut self, number: u32, room: u32, leave: Leave) -> Result<String, AppendError> {
+        let name = Segment::name(number);
+        let disk = self.log.disk.as_ref();
+        if room > self.segment_size {
+            disk.create(&name, room.into())?;
+        } else if let Some(ready) = self.log.ready.take(self.past_cache > self.segment_size as usize / 2) {
+            disk.rename(&ready, &name)?;
         } else {
             match self.make_spares() {
                 Err(error) if !is_no_space(&error) => return Err(error.into()),
                 _ => self.take_spare(&name, leave)?,
             }
-        };
-        let disk = &self.log.disk;
-        write_all(file.as_ref(), &header.encode(), 0)?;
-        disk.sync_names().map_err(AppendError::Failed)?;
-        Ok(Segment { header, file })
+        }
+        Ok(name)
     }
-    fn take_spare(&mut self, name: &str, leave: Leave) -> Result<Box<dyn DiskFile>, AppendError> {
+
+    fn take_spare(&mut self, name: &str, leave: Leave) -> Result<(), AppendError> {
         let left = match leave {
             Leave::Two => 2,
             Leave::One => 1,
@@ -262,6 +324,6 @@ impl Appender {
         let Some(spare) = spare else { return Err(AppendError::NoSpace("no space for another segment".to_owned())) };
         self.log.disk.rename(spare, name)?;
         self.spares -= 1;
-        Ok(self.log.disk.open(name)?)
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Making a log of nothing but a state: after a repair, or of a backup.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use crate::error::Error;
 use crate::log::append::{AppendError, Appender, Draft, Leave, Stamp};
@@ -23,8 +23,7 @@ pub(crate) fn build(
 ) -> Result<(), Error> {
     let begun = recovery::first_segment(disk.as_ref(), segment_size, revision).and_then(|first| {
         let (id, first) = (first.header.log, Arc::new(first));
-        let segments = RwLock::new(BTreeMap::from([(first.header.number, Arc::clone(&first))]));
-        let log = Arc::new(Log { disk, id, segments });
+        let log = Log::new(disk, id, BTreeMap::from([(first.header.number, Arc::clone(&first))]));
         let end = Position::new(first.header.number, SEGMENT_HEADER);
         Appender::new(log, first, end, segment_size, Stamp { revision, floor: revision, reserved: revision })
     });
@@ -32,7 +31,8 @@ pub(crate) fn build(
     let stamp = Stamp { revision, floor: revision, reserved: revision };
     let (mut drafts, mut size) = (Vec::new(), 0);
     let mut append = |drafts: &mut Vec<Draft>| {
-        let appended = appender.append(drafts, stamp, Leave::None).and_then(|_| appender.sync().map_err(Into::into));
+        let appended =
+            appender.append(drafts, stamp, Leave::None, true).and_then(|_| appender.sync().map_err(Into::into));
         drafts.clear();
         appended.map_err(unwritten)
     };

@@ -3,13 +3,15 @@
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, PosixFadviseAdvice, fallocate, posix_fadvise};
 
 use crate::error::Error;
+use crate::log::direct;
 
 /// A directory of files.
 pub(crate) trait Disk: Debug + Send + Sync + 'static {
@@ -17,6 +19,8 @@ pub(crate) trait Disk: Debug + Send + Sync + 'static {
     fn list(&self) -> io::Result<Vec<String>>;
     /// Opens an existing file for reading and writing.
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+    /// The same, to write past the page cache if the file system can do that: whole blocks of the answered size.
+    fn open_direct(&self, name: &str) -> io::Result<(Box<dyn DiskFile>, u32)>;
     /// Makes an empty file of `size` zero bytes, with its space allocated where the file system can do that.
     fn create(&self, name: &str, size: u64) -> io::Result<Box<dyn DiskFile>>;
     /// Gives a file another name, replacing what had that name.
@@ -39,6 +43,8 @@ pub(crate) trait DiskFile: Debug + Send + Sync + 'static {
     fn size(&self) -> io::Result<u64>;
     /// Turns everything from `offset` on into zeros, keeping the size and the allocation.
     fn clear_from(&self, offset: u64) -> io::Result<()>;
+    /// Says that this part will be read soon.
+    fn expect(&self, part: Range<u64>);
 }
 
 /// Writes all of `bytes`.
@@ -114,6 +120,11 @@ impl Disk for Directory {
         Ok(Box::new(options().open(self.path.join(name))?))
     }
 
+    fn open_direct(&self, name: &str) -> io::Result<(Box<dyn DiskFile>, u32)> {
+        let path = self.path.join(name);
+        direct::open(&path, options().open(&path)?)
+    }
+
     fn create(&self, name: &str, size: u64) -> io::Result<Box<dyn DiskFile>> {
         let file = options().create(true).truncate(true).open(self.path.join(name))?;
         allocate(&file, size)?;
@@ -169,5 +180,11 @@ impl DiskFile for File {
         let size = self.metadata()?.len();
         self.set_len(offset)?;
         allocate(self, size)
+    }
+
+    fn expect(&self, part: Range<u64>) {
+        let (Ok(offset), Ok(length)) = (part.start.try_into(), (part.end - part.start).try_into()) else { return };
+        // Only advice: whoever reads gets it anyway.
+        let _taken = posix_fadvise(self, offset, length, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
     }
 }

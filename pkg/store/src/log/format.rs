@@ -1,14 +1,15 @@
 //! The bytes of the log. All numbers are little-endian; everything is covered by a CRC-32.
 //!
 //! ```text
-//! segment := segment header (64 bytes)  batch*  zeros
+//! segment := segment header (64 bytes)  batch*  64 zeros, if there is room  anything
 //! batch   := batch header (64 bytes)  record*  zeros up to the next multiple of 8
 //! record  := head (56 bytes)  key  value
 //! ```
 //!
 //! A batch is what one `write(2)` appended: one or more whole transactions. Its header says where it stands, so that bytes
-//! left over from elsewhere are never taken for a batch, and up to where the log was known durable when it was written.
-//! The CRC of a record is seeded with the record's own position, so that a record can be checked alone and only in its place.
+//! left over from elsewhere are never taken for a batch: the file may have been another segment before. It also says up to
+//! where the log was known durable when it was written. The CRC of a record is seeded with the record's own position, so
+//! that a record can be checked alone and only in its place.
 
 use bytes::Bytes;
 

@@ -4,13 +4,16 @@
 pub(crate) mod append;
 pub(crate) mod boot;
 pub(crate) mod build;
+pub(crate) mod direct;
 pub(crate) mod disk;
 pub(crate) mod format;
+pub(crate) mod ready;
 pub(crate) mod recovery;
 pub(crate) mod salvage;
 pub(crate) mod scan;
 #[cfg(test)]
 pub(crate) mod simulated;
+pub(crate) mod tail;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +24,9 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::log::disk::{Disk, DiskFile, read_up_to};
 use crate::log::format::{Place, Position, Record, SegmentHeader, decode_record, own_record};
+use crate::log::ready::Ready;
 use crate::log::scan::Scan;
+use crate::log::tail::Tail;
 use crate::model::Revision;
 
 /// One file of the log.
@@ -85,9 +90,16 @@ pub(crate) struct Log {
     disk: Arc<dyn Disk>,
     id: u64,
     segments: RwLock<BTreeMap<u32, Arc<Segment>>>,
+    ready: Ready,
+    tail: RwLock<Tail>,
 }
 
 impl Log {
+    pub(crate) fn new(disk: Arc<dyn Disk>, id: u64, segments: BTreeMap<u32, Arc<Segment>>) -> Arc<Self> {
+        let (segments, ready, tail) = (RwLock::new(segments), Ready::default(), RwLock::default());
+        Arc::new(Self { disk, id, segments, ready, tail })
+    }
+
     /// Tells this log from every other one.
     pub(crate) fn id(&self) -> u64 {
         self.id
@@ -111,9 +123,16 @@ impl Log {
     /// The record at a place; `None` when its segment has been removed.
     pub(crate) fn read(&self, place: Place) -> Result<Option<Record>, Error> {
         let Some(segment) = self.segment(place.position.segment) else { return Ok(None) };
-        let mut bytes = vec![0; place.length as usize];
-        segment.read(&mut bytes, place.position.offset)?;
-        let record = own_record(Bytes::from(bytes), place.position);
+        let kept = self.tail.read().unwrap_or_else(PoisonError::into_inner).bytes(place);
+        let bytes = match kept {
+            Some(bytes) => bytes,
+            None => {
+                let mut bytes = vec![0; place.length as usize];
+                segment.read(&mut bytes, place.position.offset)?;
+                Bytes::from(bytes)
+            }
+        };
+        let record = own_record(bytes, place.position);
         record.map(Some).map_err(|what| segment.damaged(place.position.offset, what))
     }
 
@@ -153,21 +172,43 @@ impl Log {
         Some(Position::new(first.header.number, format::SEGMENT_HEADER))
     }
 
-    /// Removes the oldest segment. Everything that is still needed of it must be elsewhere, durably.
-    pub(crate) fn remove_oldest(&self) -> io::Result<()> {
-        let oldest = self.read_segments().keys().next().copied();
-        if let Some(number) = oldest {
-            self.write_segments().remove(&number);
-            self.disk.remove(&Segment::name(number))?;
-            self.disk.sync_names()?;
+    /// Removes the oldest segment. Everything that is still needed of it must be elsewhere, durably. Its file may become
+    /// that of a later segment, unless somebody is still reading it.
+    pub(crate) fn remove_oldest(&self, segment_size: u32) -> io::Result<()> {
+        let Some((number, segment)) = self.write_segments().pop_first() else { return Ok(()) };
+        let name = Segment::name(number);
+        let reusable = match Arc::into_inner(segment) {
+            Some(segment) => segment.file.size()? == u64::from(segment_size),
+            None => false,
+        };
+        if !(reusable && self.ready.keep(self.disk.as_ref(), &name)?) {
+            self.disk.remove(&name)?;
         }
-        Ok(())
+        self.disk.sync_names()
+    }
+
+    /// Sees to it that the next segment can be begun at once.
+    pub(crate) fn prepare(&self, segment_size: u32) -> io::Result<()> {
+        self.ready.prepare(self.disk.as_ref(), segment_size)
+    }
+
+    /// Gives back the space of files that are kept ready although fewer have been needed lately.
+    pub(crate) fn give_back(&self) -> io::Result<()> {
+        self.ready.settle(self.disk.as_ref())
     }
 
     /// Makes the next start assume that unsynced writes are gone: after a failed sync the kernel may have dropped them.
     pub(crate) fn distrust_end(&self) {
         if let Err(error) = boot::remember(self.disk.as_ref(), boot::UNKNOWN) {
             tracing::error!(%error, "cannot note that the last writes may be lost");
+        }
+    }
+
+    /// Keeps what was written to the end of the log, until it is sure to be in the page cache.
+    fn remember(&self, segment: &Segment, position: Position, written: &[u8]) {
+        let settled = self.tail.write().unwrap_or_else(PoisonError::into_inner).extend(position, written);
+        if let Some(part) = settled {
+            segment.file.expect(part);
         }
     }
 

@@ -6,11 +6,12 @@
 //! never skipped: the log does not open.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use crate::error::Error;
 use crate::log::disk::{Disk, read_up_to, write_all};
 use crate::log::format::{BatchHeader, FORMAT, HeaderError, Position, RecordRef, SEGMENT_HEADER, SegmentHeader};
+use crate::log::ready::filled;
 use crate::log::scan::{Next, Scan};
 use crate::log::{Log, Segment};
 use crate::model::Revision;
@@ -59,7 +60,7 @@ pub(crate) fn find(disk: Arc<dyn Disk>, segment_size: u32) -> Result<Found, Erro
         segments.insert(1, Arc::new(first_segment(disk.as_ref(), segment_size, 1).map_err(explain)?));
     }
     let id = segments.values().next().map_or(0, |first| first.header.log);
-    Ok(Found { log: Arc::new(Log { disk, id, segments: RwLock::new(segments) }), headless })
+    Ok(Found { log: Log::new(disk, id, segments), headless })
 }
 
 /// The numbers of all segments, ascending.
@@ -108,7 +109,7 @@ pub(crate) fn first_segment(disk: &dyn Disk, segment_size: u32, revision: Revisi
     let (floor, reserved) = (revision, revision);
     let header = SegmentHeader { log, number: 1, previous_end: Position::default(), revision, floor, reserved };
     // It gets its name only with its header: a log whose only segment has none has lost it.
-    let file = disk.create(FIRST_NEW, segment_size.into())?;
+    let file = filled(disk, FIRST_NEW, segment_size)?;
     write_all(file.as_ref(), &header.encode(), 0)?;
     file.sync()?;
     disk.rename(FIRST_NEW, &Segment::name(1))?;
@@ -146,8 +147,9 @@ impl Found {
                 }
                 (None, None) => {
                     judge_headless(&self.headless, self.log.id)?;
-                    let blank = scan.rest_is_blank().map_err(|error| scan.damaged(position.offset, error))?;
-                    let torn = (!blank || has_data(&self.headless)?).then_some("data after the end");
+                    let goes_on = scan.find(|_| true).map_err(|error| scan.damaged(position.offset, error))?;
+                    scan.seek(position.offset);
+                    let torn = (goes_on || holds_batches(&self.headless, self.log.id)?).then_some("data after the end");
                     if torn.is_some() {
                         self.judge(scan, position, position.offset, "the end, but later data exists")?;
                     }
@@ -240,17 +242,20 @@ fn judge_headless(headless: &[Arc<Segment>], log: u64) -> Result<(), Error> {
 
 /// Without any sound header, everything is lost that a segment held.
 fn refuse_headless(headless: &[Arc<Segment>]) -> Result<(), Error> {
-    match headless.first() {
-        Some(first) if has_data(headless)? => Err(first.damaged(0, "the header is damaged")),
-        _ => Ok(()),
-    }
-}
-
-/// Whether segments without a header hold anything.
-fn has_data(headless: &[Arc<Segment>]) -> Result<bool, Error> {
     for segment in headless {
         let mut scan = Scan::new(Arc::clone(segment), 0, 0);
         if !scan.rest_is_blank().map_err(|error| segment.damaged(0, error))? {
+            return Err(segment.damaged(0, "the header is damaged"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether segments without a header hold batches that were written to them.
+fn holds_batches(headless: &[Arc<Segment>], log: u64) -> Result<bool, Error> {
+    for segment in headless {
+        let mut scan = Scan::new(Arc::clone(segment), log, 0);
+        if scan.find(|_| true).map_err(|error| segment.damaged(0, error))? {
             return Ok(true);
         }
     }

@@ -1,7 +1,7 @@
 //! Reading what is left of a damaged log: everything sound, wherever it is, and what is missing between.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -71,7 +71,7 @@ pub(crate) fn salvage(disk: Arc<dyn Disk>) -> Result<Salvage, Error> {
     if let Some(other) = segments.values().find(|segment| ![0, first.log].contains(&segment.header.log)) {
         return Err(other.damaged(0, "the segment is of another log"));
     }
-    let log = Arc::new(Log { disk, id: first.log, segments: RwLock::new(segments) });
+    let log = Log::new(disk, first.log, segments);
     let mut salvage = Salvage {
         newest: BTreeMap::new(),
         damage: Vec::new(),
@@ -148,7 +148,7 @@ impl Salvage {
     /// Reads one batch or what stands in its place; false at the end of the segment.
     fn step(&mut self, scan: &mut Scan) -> std::io::Result<bool> {
         let at = scan.position();
-        let what = match scan.peek()? {
+        let (is_blank, what) = match scan.peek()? {
             Next::Batch(header) => {
                 let (records, broken) = scan.sound_records(&header)?;
                 self.take(&header, &records, broken.is_some());
@@ -158,15 +158,14 @@ impl Salvage {
                 scan.skip(&header);
                 return Ok(true);
             }
-            Next::End => "the end, but later data exists",
-            Next::Broken(what) => what,
+            Next::End => (true, "the end, but later data exists"),
+            Next::Broken(what) => (false, what),
         };
         let following = self.log.segment(at.segment + 1).map(|next| next.header);
         // A header that cannot be read says nothing of what was before it.
         let fits = following.is_none_or(|next| next.log != self.log.id() || next.previous_end == at);
-        let is_end = fits && scan.rest_is_blank()?;
-        let goes_on = !is_end && scan.find(|_| true)?;
-        if !is_end {
+        let goes_on = scan.find(|_| true)?;
+        if !(is_blank && fits) || goes_on {
             self.damaged(at.segment, at.offset, what);
         }
         Ok(goes_on)

@@ -6,3 +6,4 @@ mod example;
 mod faults;
 mod model;
 mod power;
+mod reused;
