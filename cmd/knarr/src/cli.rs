@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use knarr_network::Cidr;
 
-use crate::{check, config_file, dataplane, etcd, reset, secrets, server, status, store};
+use crate::{check, config_file, dataplane, etcd, reset, secrets, server, snapshot, status, store};
 
 /// What `--version` prints: the Kubernetes version that is served, and knarr's own.
 pub(crate) const VERSION: &str = concat!("v1.35.4+knarr", env!("CARGO_PKG_VERSION"));
@@ -46,6 +46,9 @@ enum Command {
     /// Work with what Secrets are sealed by
     #[command(subcommand)]
     Secrets(secrets::Command),
+    /// Save the cluster to a file, and restore it
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     /// Look after the store of a server that does not run
     #[command(subcommand)]
     Store(store::Command),
@@ -127,6 +130,8 @@ pub(crate) struct Server {
     /// EncryptionConfiguration that says what is sealed at rest; by default a file in the data directory, for Secrets
     #[arg(long, value_name = "FILE")]
     pub(crate) encryption_provider_config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) snapshots: snapshot::schedule::Flags,
     /// Cgroup below which everything of this node lives
     #[arg(long, value_name = "CGROUP", default_value = "/")]
     pub(crate) cgroup_root: String,
@@ -233,6 +238,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Status(directories) => status::run(&directories),
         Command::Check(check) => check::run(&check),
         Command::Secrets(command) => secrets::run(&command),
+        Command::Snapshot(command) => snapshot::run(&command),
         Command::Store(command) => store::run(&command),
         Command::Cni => anyhow::bail!("the CNI plugin takes no arguments: the runtime runs it"),
         Command::Agent(agent) => {

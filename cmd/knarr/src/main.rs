@@ -9,6 +9,7 @@ mod etcd;
 mod reset;
 mod secrets;
 mod server;
+mod snapshot;
 mod status;
 mod store;
 mod systemd;

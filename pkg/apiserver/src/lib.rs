@@ -19,5 +19,5 @@ pub mod subresource;
 #[cfg(test)]
 mod testing;
 
-pub use pages::Pages;
+pub use pages::{MAX_ORDER, Order, Pages};
 pub use server::{Access, ApiServer, Config, Error};

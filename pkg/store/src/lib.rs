@@ -67,5 +67,5 @@ pub use etcd::{EtcdOptions, EtcdStore};
 pub use limits::{MAX_KEY, MAX_OPS, MAX_TXN, MAX_VALUE};
 pub use model::{Batch, Durability, Event, Guard, KeyValue, Op, Outcome, Page, Range, Revision, Txn, prefix_end};
 pub use repair::{Damage, Findings, check, repair};
-pub use sealed::{KeyError, Provider, Rules, Sealed, SealingKey, check_readable};
+pub use sealed::{KeyError, Provider, Rules, Sealed, SealingKey, check_readable, is_sealed};
 pub use store::{Shared, Store, Watch};

@@ -27,9 +27,12 @@ use knarr_pki::{ClusterPki, Kubeconfig, Names, tls};
 use knarr_scheduler::{Clients, Scheduler};
 use knarr_store::{EtcdStore, LogStore, Shared};
 
+use super::schedule::Schedule;
 use super::sealing::Sealing;
 use super::settings::Settings;
+use super::snapshots::Snapshots;
 use crate::cli::Part;
+use crate::snapshot::place::STORE;
 
 /// Who issues service account tokens.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -83,7 +86,9 @@ pub(super) async fn build(
     let kubelet_tls = tls::client(&pki.apiserver_kubelet_client, &pki.ca)?;
     Kubelets::new(Arc::new(kubelet_tls), shutdown.clone()).register(&mut subresources);
     let address = SocketAddr::new(settings.advertised()?, settings.arguments.secure_port).to_string();
-    let pages = sealing.add(discovery::add(Pages::default(), pki.clone(), ISSUER, &address));
+    let snapshots = Snapshots::new(settings, &sealing);
+    let pages = discovery::add(Pages::default(), pki.clone(), ISSUER, &address);
+    let pages = snapshots.add(sealing.add(pages));
     let config = Config {
         advertise_address: address,
         max_requests_inflight: settings.arguments.max_requests_inflight,
@@ -113,6 +118,10 @@ pub(super) async fn build(
     let control_plane = ControlPlane { pki, readiness, events, caches, router };
     // Before the roles are known, everybody but the administrators would be refused.
     components.meanwhile(control_plane.readiness.ready()).await?;
+    let recorder =
+        control_plane.events.recorder(control_plane.client(UserInfo::node(&settings.node)), "knarr", &settings.node);
+    let schedule = Schedule::new(settings, snapshots, recorder);
+    components.spawn("snapshots", schedule.run(components.shutdown()));
     spawn_clients(settings, &control_plane, components);
     Ok(control_plane)
 }
@@ -164,7 +173,7 @@ async fn open_store(settings: &Settings) -> Result<Shared> {
     if let Some(options) = settings.arguments.etcd.options() {
         return Ok(EtcdStore::open(options).await?);
     }
-    let directory = settings.data("store");
+    let directory = settings.data(STORE);
     Ok(tokio::task::spawn_blocking(move || LogStore::open(directory, knarr_store::Options::default())).await??)
 }
 

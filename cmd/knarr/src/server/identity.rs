@@ -10,9 +10,11 @@ use knarr_network::names;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
+use crate::snapshot::place::NODE_NAME;
+
 /// The node's name: that of its first start. A changed host name must not make a second Node of the same machine.
 pub(super) fn name(data: &Path, wanted: Option<&str>) -> Result<String> {
-    let file = data.join("node-name");
+    let file = data.join(NODE_NAME);
     let kept = match fs::read_to_string(&file) {
         Ok(text) => Some(text.trim().to_owned()).filter(|name| !name.is_empty()),
         Err(error) if error.kind() == ErrorKind::NotFound => None,

@@ -11,8 +11,10 @@ mod agent;
 mod control_plane;
 mod dataplane;
 mod identity;
+mod schedule;
 mod sealing;
 mod settings;
+mod snapshots;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

@@ -15,12 +15,11 @@ use tokio::sync::Mutex;
 
 use super::settings::Settings;
 use crate::secrets::{ROTATE, Rotated};
-
-/// The file that the first start makes, in the data directory.
-const FILE: &str = "encryption-config.yaml";
+use crate::snapshot::place::SEALING;
 
 /// A store that seals, and its keys.
 pub(super) struct Sealing {
+    inner: Shared,
     store: Arc<Sealed>,
     path: PathBuf,
     /// Why the keys cannot be changed from here.
@@ -41,19 +40,29 @@ impl Sealing {
             None
         };
         let is_ours = given.is_none();
-        let path = given.unwrap_or_else(|| settings.data(FILE));
+        let path = given.unwrap_or_else(|| settings.data(SEALING));
         let encryption = match disk::read(&path)? {
             Some(text) => Encryption::parse(&text).with_context(|| path.display().to_string())?,
             None if is_ours => generate(&path, &inner).await?,
             None => bail!("{} does not exist", path.display()),
         };
-        let store = Sealed::new(inner, encryption.rules());
-        Ok(Arc::new(Self { store, path, fixed_by, encryption: Mutex::new(encryption) }))
+        let store = Sealed::new(inner.clone(), encryption.rules());
+        Ok(Arc::new(Self { inner, store, path, fixed_by, encryption: Mutex::new(encryption) }))
     }
 
     /// Plaintext above, ciphertext below.
     pub(super) fn store(&self) -> Shared {
         self.store.clone()
+    }
+
+    /// The ciphertext.
+    pub(super) fn inner(&self) -> Shared {
+        self.inner.clone()
+    }
+
+    /// The file that has the keys of everything that is stored now.
+    pub(super) async fn keys(&self) -> Result<String> {
+        Ok(self.encryption.lock().await.render()?)
     }
 
     /// Adds what `knarr secrets` asks for.

@@ -11,6 +11,7 @@ use knarr_network::Cidr;
 
 use super::identity;
 use crate::cli::{self, Part};
+use crate::snapshot::place;
 use crate::systemd;
 
 /// Everything that the parts of a server are built from.
@@ -36,6 +37,7 @@ impl Settings {
         if under_systemd {
             check_units(&arguments.directories)?;
         }
+        place::settle(data)?;
         // The data plane's user must be able to pass through.
         make_directory(data, 0o711)?;
         make_directory(&arguments.directories.run_dir, 0o711)?;

@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use knarr_api::Status;
 use knarr_api::status::Result;
+use knarr_api::user::UserInfo;
 use serde_json::Value;
 
 pub(crate) use openapi::Documents;
@@ -35,7 +37,21 @@ enum Page {
     Document(Arc<dyn Fn() -> Response + Send + Sync>),
     /// Is posted to.
     Action(Arc<dyn Fn() -> BoxFuture<'static, Result<Value>> + Send + Sync>),
+    /// Is posted to, with something.
+    Order(Arc<dyn Fn(Order) -> BoxFuture<'static, Result<Response>> + Send + Sync>),
 }
+
+/// What was posted to a page.
+#[derive(Debug)]
+pub struct Order {
+    /// By whom.
+    pub user: UserInfo,
+    /// The body, [`MAX_ORDER`] bytes at most.
+    pub body: Bytes,
+}
+
+/// Longest body of an [`Order`].
+pub const MAX_ORDER: usize = 64 * 1024;
 
 impl std::fmt::Debug for Pages {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -61,6 +77,17 @@ impl Pages {
         self.0.insert(path, Page::Action(Arc::new(move || action().boxed())));
         self
     }
+
+    /// Adds something that is done with what who may posts to its path, and answers as it likes: the answer may last.
+    #[must_use]
+    pub fn with_order<F: Future<Output = Result<Response>> + Send + 'static>(
+        mut self,
+        path: &'static str,
+        order: impl Fn(Order) -> F + Send + Sync + 'static,
+    ) -> Self {
+        self.0.insert(path, Page::Order(Arc::new(move |what| order(what).boxed())));
+        self
+    }
 }
 
 /// The first segments of the paths that only this module serves.
@@ -79,6 +106,11 @@ impl Server {
                 let acting = action();
                 let done = acting.await?;
                 return self.json(&request, &done);
+            }
+            Some(Page::Order(order)) if request.method() == Method::POST => {
+                let body = axum::body::to_bytes(request.into_body(), MAX_ORDER).await;
+                let body = body.map_err(|_| Status::too_large(MAX_ORDER))?;
+                return order(Order { user: cx.user.clone(), body }).await;
             }
             None if is_read || !PAGES.contains(&parts.first().copied().unwrap_or_default()) => {}
             _ => return Err(Status::method_not_allowed()),

@@ -108,7 +108,8 @@ fn rule<'a>(rules: &'a [(Bytes, Vec<Provider>)], key: &[u8]) -> Option<&'a [Prov
 }
 
 /// Whether a value is a sealed one.
-pub(crate) fn is_sealed(value: &[u8]) -> bool {
+#[must_use]
+pub fn is_sealed(value: &[u8]) -> bool {
     value.starts_with(key::SEALED)
 }
 
