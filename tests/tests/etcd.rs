@@ -1,9 +1,12 @@
 //! A server that keeps its state in etcd, over TLS: its own restarts and those of etcd lose nothing.
 
+use std::process::Command;
+
 use anyhow::{Result, ensure};
+use knarr_tests::command::output;
 use knarr_tests::etcd::Etcd;
 use knarr_tests::lab::Host;
-use knarr_tests::suite::OwnLab;
+use knarr_tests::suite::{OwnLab, beside};
 
 const VALUE: &str = "--output=jsonpath={.data.said}";
 
@@ -32,6 +35,18 @@ fn a_server_keeps_its_state_in_etcd() -> Result<()> {
     lab.kill_server()?;
     own.up()?;
     ensure!(said("first")? == "before");
+
+    // Saved as from a log, but back into a log only.
+    let knarr = beside("knarr")?;
+    let directory = tempfile::tempdir()?;
+    let (file, elsewhere) = (directory.path().join("a.snapshot"), directory.path().join("elsewhere"));
+    let mut save = lab.on_node(&knarr.to_string_lossy())?;
+    save.args(["snapshot", "save", "--without-keys", "--data-dir"]).arg(lab.paths().state()).arg(&file);
+    let saved = output(&mut save)?;
+    ensure!(saved.contains(", without the cluster's keys, "), "{saved}");
+    let mut restore = Command::new(&knarr);
+    let restored = output(restore.args(["snapshot", "restore", "--data-dir"]).arg(&elsewhere).arg(&file))?;
+    ensure!(restored.starts_with("restored ") && elsewhere.join("store").exists(), "{restored}");
 
     etcd.kill(0)?;
     etcd.restart(0)?;

@@ -141,6 +141,26 @@ impl Lab {
         remove_file(&self.paths.pid_file())
     }
 
+    /// Turns the node off, and makes it a machine that has never seen knarr but for the images of its cache.
+    ///
+    /// # Errors
+    /// As [`Lab::power_off`]; or when something cannot be removed.
+    pub fn wipe(&self) -> Result<()> {
+        self.power_off()?;
+        self.paths.wipe()
+    }
+
+    /// Gives the node another address on the lab's LAN, in place of the one that it has.
+    ///
+    /// # Errors
+    /// When the lab is not up.
+    pub fn readdress(&self, address: &str) -> Result<()> {
+        let namespace = format!("{}-node", self.name);
+        run("ip", &["-n", &namespace, "address", "flush", "dev", "lan0"])?;
+        run("ip", &["-n", &namespace, "address", "add", &format!("{address}/24"), "dev", "lan0"])?;
+        Ok(())
+    }
+
     /// Ends every process of the node at once, as a power cut would; state on disk stays.
     ///
     /// # Errors
@@ -284,13 +304,14 @@ impl Lab {
             &self.paths.run().to_string_lossy(),
             "--node-name",
             &format!("{}-node", self.name),
-            "--node-ip",
-            NODE_ADDRESS,
             "--cgroup-root",
             &format!("/{}", self.name),
             "--tls-san",
             "127.0.0.1",
         ]);
+        if !self.arguments.iter().any(|argument| argument.starts_with("--node-ip")) {
+            command.args(["--node-ip", NODE_ADDRESS]);
+        }
         command.args(&self.arguments);
         let child = command
             .stdin(Stdio::from(OwnedFd::from(listener)))

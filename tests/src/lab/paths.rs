@@ -114,6 +114,19 @@ impl Paths {
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// Removes the node's state, but for the lab's own files and the images for the node.
+    pub(super) fn wipe(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.state)? {
+            let path = entry?.path();
+            if path == self.owner_file() || path.ends_with("images") {
+                continue;
+            }
+            let removed = if path.is_dir() { remove_tree(&path) } else { Ok(fs::remove_file(&path)?) };
+            removed.with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        Ok(())
+    }
+
     /// Removes state, sockets and the files for scripts; never follows a mount to another file system.
     pub(super) fn remove(&self) -> Result<()> {
         for directory in [&self.run, &self.state] {
