@@ -18,8 +18,8 @@ use super::settings::Settings;
 use super::snapshots::Snapshots;
 use crate::snapshot::place::NODE_NAME;
 use crate::snapshot::schedule::{Flags, Times};
-use crate::snapshot::target::PARTIAL;
-use crate::snapshot::{SUFFIX, read_passphrase};
+use crate::snapshot::target::{PARTIAL, Target};
+use crate::snapshot::{SUFFIX, check_passphrase, read_passphrase};
 
 /// How often the wall clock is looked at: it may be set at any moment.
 const LOOK: Duration = Duration::from_secs(60);
@@ -58,7 +58,10 @@ impl Schedule {
         if self.flags.snapshot_passphrase_file.is_none() {
             tracing::info!("scheduled snapshots are without the cluster's keys: --snapshot-passphrase-file adds them");
         }
-        let mut last = self.kept.list().unwrap_or_default().pop().map_or(self.born, |(time, _)| time);
+        let kept = self.kept.clone();
+        // A directory that cannot be read will be told of when it is to be written.
+        let newest = blocking(move || Ok(kept.list()?.pop())).await.unwrap_or_default();
+        let mut last = newest.map_or(self.born, |(time, _)| time);
         loop {
             let now = Timestamp::now();
             let wait = match wait(times, &mut last, now) {
@@ -87,19 +90,30 @@ impl Schedule {
     }
 
     async fn try_make(&self, now: Timestamp) -> Result<()> {
-        let passphrase = self.flags.snapshot_passphrase_file.as_deref().map(|file| {
-            let text = read_passphrase(file)?;
-            crate::snapshot::check_passphrase(&text)?;
-            Passphrase::new(&text).context("the passphrase is empty")
-        });
-        let passphrase = passphrase.transpose()?;
-        self.kept.clear()?;
-        let path = self.kept.path(now);
-        let summary = self.snapshots.save(&path, passphrase).await?;
-        let (revision, objects) = (summary.head.revision, summary.objects);
+        let (kept, passphrase_file) = (self.kept.clone(), self.flags.snapshot_passphrase_file.clone());
+        let (target, passphrase) = blocking(move || {
+            let passphrase = passphrase_file.as_deref().map(passphrase).transpose()?;
+            kept.clear()?;
+            Ok((Target::new(&kept.path(now))?, passphrase))
+        })
+        .await?;
+        let summary = self.snapshots.save(target, passphrase).await?;
+        let (path, revision, objects) = (self.kept.path(now), summary.head.revision, summary.objects);
         tracing::info!(path = %path.display(), revision, objects, "made the scheduled snapshot");
-        self.kept.prune(self.flags.snapshot_retention)
+        let (kept, retention) = (self.kept.clone(), self.flags.snapshot_retention);
+        blocking(move || kept.prune(retention)).await
     }
+}
+
+fn passphrase(file: &Path) -> Result<Passphrase> {
+    let text = read_passphrase(file)?;
+    check_passphrase(&text)?;
+    Passphrase::new(&text).context("the passphrase is empty")
+}
+
+/// The directory may be on a disk, or a server, that does not answer.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await?
 }
 
 /// How long it is until the next look, at most until it is time again; `None` when it is time, which has been taken then.
@@ -117,6 +131,7 @@ fn wait(times: &Times, last: &mut Timestamp, now: Timestamp) -> Option<Duration>
 }
 
 /// The scheduled snapshots of this node: no others are ever removed.
+#[derive(Clone)]
 struct Kept {
     directory: PathBuf,
     prefix: String,

@@ -1,12 +1,13 @@
 //! Snapshots: those that an administrator asks for, and the way in which all are made.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use axum::body::Body;
 use axum::response::Response;
-use futures::{StreamExt, stream};
+use bytes::Bytes;
+use futures::stream;
 use http::header;
 use knarr_api::Status;
 use knarr_apiserver::{Order, Pages};
@@ -21,7 +22,7 @@ use super::settings::Settings;
 use crate::cli::VERSION;
 use crate::snapshot::place::{KEYS, SEALING};
 use crate::snapshot::target::Target;
-use crate::snapshot::{PATH, Wanted};
+use crate::snapshot::{PATH, Wanted, check_passphrase};
 
 /// What is written, and not yet sent.
 const AHEAD: usize = 256 << 10;
@@ -54,18 +55,17 @@ impl Snapshots {
         let wanted: Wanted =
             serde_json::from_slice(&order.body).map_err(|error| Status::bad_request(error.to_string()))?;
         let passphrase = wanted.passphrase.map(|text| {
-            crate::snapshot::check_passphrase(&text)?;
+            check_passphrase(&text)?;
             Passphrase::new(&text).context("the passphrase is empty")
         });
         let passphrase = passphrase.transpose().map_err(|error| Status::bad_request(error.to_string()))?;
         let (mut sender, receiver) = tokio::io::duplex(AHEAD);
-        let saving = tokio::spawn(async move { self.write(passphrase, &mut sender).await });
-        // An answer that ends in an error is one that the client does not take for whole.
-        let end = stream::once(async {
-            match saving.await.map_err(std::io::Error::other)? {
+        // Saves while the answer is read, and goes with it. One that ends in an error is not taken for whole.
+        let saving = stream::once(async move {
+            match self.write(passphrase, &mut sender).await {
                 Ok(summary) => {
                     tracing::info!(revision = summary.head.revision, objects = summary.objects, "sent a snapshot");
-                    Ok(bytes::Bytes::new())
+                    Ok(Bytes::new())
                 }
                 Err(error) => {
                     tracing::error!("cannot send the snapshot: {error:#}");
@@ -73,16 +73,15 @@ impl Snapshots {
                 }
             }
         });
-        let body = Body::from_stream(ReaderStream::with_capacity(receiver, AHEAD).chain(end));
+        let body = Body::from_stream(stream::select(ReaderStream::with_capacity(receiver, AHEAD), saving));
         let mut response = Response::new(body);
         let kind = http::HeaderValue::from_static("application/octet-stream");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         Ok(response)
     }
 
-    /// Makes a file of a snapshot.
-    pub(super) async fn save(&self, path: &Path, passphrase: Option<Passphrase>) -> Result<Summary> {
-        let target = Target::new(path)?;
+    /// Writes a snapshot to a file, which gets its name then.
+    pub(super) async fn save(&self, target: Target, passphrase: Option<Passphrase>) -> Result<Summary> {
         let mut file = BufWriter::with_capacity(AHEAD, tokio::fs::File::from_std(target.file().try_clone()?));
         let summary = self.write(passphrase, &mut file).await?;
         tokio::task::spawn_blocking(move || target.keep()).await??;

@@ -82,7 +82,7 @@ pub(crate) struct List {
 }
 
 /// What is asked of the server.
-#[derive(Debug, Default, serde::Deserialize, serde::Serialize)]
+#[derive(serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
     /// What the keys are sealed under; none are saved without it.

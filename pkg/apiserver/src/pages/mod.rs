@@ -42,12 +42,18 @@ enum Page {
 }
 
 /// What was posted to a page.
-#[derive(Debug)]
 pub struct Order {
     /// By whom.
     pub user: UserInfo,
     /// The body, [`MAX_ORDER`] bytes at most.
     pub body: Bytes,
+}
+
+impl std::fmt::Debug for Order {
+    /// Without the body, which may hold a secret.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Order").field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 /// Longest body of an [`Order`].
