@@ -48,7 +48,7 @@ pub(crate) fn check(passphrase: &str) -> Result<()> {
 fn ask(prompt: &str, instead: &str) -> Result<String> {
     let terminal = File::options().read(true).write(true).open("/dev/tty");
     let mut terminal =
-        terminal.with_context(|| format!("there is no terminal to ask for a passphrase on: {instead}"))?;
+        terminal.with_context(|| format!("{instead}: there is no terminal to ask for a passphrase on"))?;
     let quiet = Quiet::begin(terminal.try_clone()?)?;
     write!(terminal, "{prompt}")?;
     let mut line = String::new();

@@ -55,10 +55,13 @@ pub struct Head {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The store did not give what was to be saved.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store has forgotten the revision before all of it was read.
+    #[error("the snapshot took longer than history is kept")]
+    Late,
     /// The file could not be written or read.
-    #[error("{0}")]
+    #[error(transparent)]
     File(#[from] std::io::Error),
     /// It is no snapshot.
     #[error("this is no snapshot of knarr")]

@@ -6,6 +6,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use super::frame::{self, DIGEST, Digest, Kind, frame_head};
 use super::vault::{self, File, Passphrase, Signer};
 use super::{Error, Head, Summary, records};
+use crate::error::Error as StoreError;
 use crate::model::{Range, Revision};
 use crate::sealed::is_sealed;
 use crate::store::Shared;
@@ -36,8 +37,8 @@ impl Saving {
     /// Writes the store at that revision, and these files under a passphrase. Flushes, syncs nothing.
     ///
     /// # Errors
-    /// When the store does not give everything (it has forgotten the revision when this takes longer than history is kept),
-    /// or when `out` does not take it. What was written then has no end, and is recognised by that.
+    /// When the store does not give everything, or when `out` does not take it. What was written then has no end, and is
+    /// recognised by that.
     pub async fn write(
         self,
         node: &str,
@@ -78,7 +79,10 @@ impl Saving {
         let mut start = Bytes::new();
         loop {
             let range = Range { start, bytes: CHUNK, at: Some(self.revision), ..Range::default() };
-            let page = self.store.range(range).await?;
+            let page = self.store.range(range).await.map_err(|error| match error {
+                StoreError::Compacted { .. } => Error::Late,
+                other => other.into(),
+            })?;
             let Some(last) = page.items.last() else { return Ok((objects, sealed)) };
             start = [&last.key[..], &[0]].concat().into();
             objects += page.items.len() as u64;
