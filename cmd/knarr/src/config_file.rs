@@ -23,19 +23,31 @@ pub(crate) fn merge(arguments: Vec<OsString>, cli: &clap::Command) -> Result<Vec
     while let Some(inner) = arguments.get(flags_at).and_then(|name| subcommand.find_subcommand(name)) {
         (subcommand, flags_at) = (inner, flags_at + 1);
     }
-    if !knows(subcommand, "config") {
+    if argument(subcommand, "config").is_none() {
         return Ok(arguments);
     }
     let Some(text) = read(&arguments)? else { return Ok(arguments) };
     let strict = subcommand.get_name() == "server";
-    let added = flags(&text, &arguments, |flag| strict || knows(subcommand, flag))?;
+    let added = flags(&text, &arguments, |flag| match argument(subcommand, flag) {
+        Some(argument) if argument.get_action().takes_values() => Some(Flag::Valued),
+        Some(_) => Some(Flag::Bare),
+        // Is refused with the command line.
+        None => strict.then_some(Flag::Valued),
+    })?;
     let mut merged = arguments;
     merged.splice(flags_at..flags_at, added);
     Ok(merged)
 }
 
-fn knows(subcommand: &clap::Command, flag: &str) -> bool {
-    subcommand.get_arguments().any(|argument| argument.get_long() == Some(flag))
+/// What stands behind a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flag {
+    Valued,
+    Bare,
+}
+
+fn argument<'a>(subcommand: &'a clap::Command, flag: &str) -> Option<&'a clap::Arg> {
+    subcommand.get_arguments().find(|argument| argument.get_long() == Some(flag))
 }
 
 fn read(arguments: &[OsString]) -> Result<Option<String>> {
@@ -58,7 +70,7 @@ fn read(arguments: &[OsString]) -> Result<Option<String>> {
     }
 }
 
-fn flags(text: &str, given: &[OsString], known: impl Fn(&str) -> bool) -> Result<Vec<OsString>> {
+fn flags(text: &str, given: &[OsString], known: impl Fn(&str) -> Option<Flag>) -> Result<Vec<OsString>> {
     let parsed: Option<serde_json::Map<String, Value>> =
         serde_saphyr::from_str(text).context("the configuration file is no mapping of flags to values")?;
     let mut added = Vec::new();
@@ -67,20 +79,22 @@ fn flags(text: &str, given: &[OsString], known: impl Fn(&str) -> bool) -> Result
         let is_given = |argument: &OsString| {
             argument.to_str().is_some_and(|text| text == flag || text.starts_with(&format!("{flag}=")))
         };
-        if known(&key) && !given.iter().any(is_given) {
-            push(&mut added, &flag, &value)?;
+        if let Some(kind) = known(&key).filter(|_| !given.iter().any(is_given)) {
+            push(&mut added, &flag, kind, &value)?;
         }
     }
     Ok(added)
 }
 
-fn push(added: &mut Vec<OsString>, flag: &str, value: &Value) -> Result<()> {
+fn push(added: &mut Vec<OsString>, flag: &str, kind: Flag, value: &Value) -> Result<()> {
     match value {
+        // YAML takes some words for one: `off`, `no`.
+        Value::Bool(value) if kind == Flag::Valued => added.push(format!("{flag}={value}").into()),
         Value::Bool(true) => added.push(flag.into()),
         Value::Bool(false) | Value::Null => {}
         Value::String(text) => added.push(format!("{flag}={text}").into()),
         Value::Number(number) => added.push(format!("{flag}={number}").into()),
-        Value::Array(items) => items.iter().try_for_each(|item| push(added, flag, item))?,
+        Value::Array(items) => items.iter().try_for_each(|item| push(added, flag, kind, item))?,
         Value::Object(_) => bail!("the configuration file's value of {} is a mapping", flag.trim_start_matches('-')),
     }
     Ok(())
@@ -92,10 +106,15 @@ mod tests {
 
     fn check(text: &str, given: &[&str], expect: &[&str]) {
         let given: Vec<_> = given.iter().map(OsString::from).collect();
-        assert_eq!(
-            flags(text, &given, |flag| flag != "unknown").unwrap(),
-            expect.iter().map(OsString::from).collect::<Vec<_>>()
-        );
+        assert_eq!(flags(text, &given, known).unwrap(), expect.iter().map(OsString::from).collect::<Vec<_>>());
+    }
+
+    fn known(flag: &str) -> Option<Flag> {
+        match flag {
+            "unknown" => None,
+            "without-keys" => Some(Flag::Bare),
+            _ => Some(Flag::Valued),
+        }
     }
 
     #[test]
@@ -106,11 +125,14 @@ mod tests {
         check("node-ip: 192.168.1.10\n", &["--node-ip", "10.0.0.1"], &[]);
         check("# nothing\n", &[], &[]);
         check("unknown: 1\n", &[], &[]);
+        check("without-keys: true\n", &[], &["--without-keys"]);
+        check("without-keys: false\n", &[], &[]);
+        check("snapshot-schedule: off\n", &[], &["--snapshot-schedule=false"]);
     }
 
     #[test]
     fn nonsense_is_refused() {
-        assert!(flags("- a\n- b\n", &[], |_| true).is_err());
-        assert!(flags("node-ip: {a: b}\n", &[], |_| true).is_err());
+        assert!(flags("- a\n- b\n", &[], known).is_err());
+        assert!(flags("node-ip: {a: b}\n", &[], known).is_err());
     }
 }

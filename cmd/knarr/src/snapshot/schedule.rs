@@ -11,7 +11,7 @@ use jiff::Timestamp;
 /// See the module.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Flags {
-    /// When snapshots are made, as in crontab(5), by the host's time zone unless one follows; "off" for never
+    /// When snapshots are made, as in crontab(5), by the host's time zone unless one follows; "never" for none
     #[arg(long, value_name = "CRON", default_value = "0 */12 * * *")]
     pub(crate) snapshot_schedule: Times,
     /// How many scheduled snapshots are kept; 0 for all
@@ -33,7 +33,7 @@ impl FromStr for Times {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        if matches!(text, "off" | "") {
+        if text == "never" {
             return Ok(Self(None));
         }
         let mut options = ParseOptions::default();
@@ -63,18 +63,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn schedules_are_crontabs_or_off() {
+    fn schedules_are_crontabs_or_never() {
         let time: Timestamp = "2026-11-01T10:30:00Z".parse().unwrap();
         for (text, expected) in [
             ("0 */12 * * * UTC", Some("2026-11-01T12:00:00Z")),
             ("15 3 * * MON Europe/Berlin", Some("2026-11-02T02:15:00Z")),
-            ("off", None),
-            ("", None),
+            ("never", None),
         ] {
             let times: Times = text.parse().unwrap();
             assert_eq!(times.after(time), expected.map(|text| text.parse().unwrap()), "{text}");
         }
-        for text in ["nightly", "0 0 30 2 *", "61 * * * *", "* * * *"] {
+        for text in ["", "false", "nightly", "0 0 30 2 *", "61 * * * *", "* * * *"] {
             let told = text.parse::<Times>().unwrap_err().to_string();
             assert!(!told.is_empty() && !told.contains('\n'), "{text}: {told}");
         }
