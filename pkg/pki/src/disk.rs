@@ -38,12 +38,22 @@ pub fn read(path: &Path) -> Result<Option<String>, Error> {
 }
 
 /// Replaces a file so that a crash leaves either the old content or the new one. The temporary file gets its mode before
-/// its first byte, so that a key is never readable by others.
+/// its first byte, so that a key is never readable by others. What is there already, for no more readers, is not written
+/// again: a server must start on a full disk.
 ///
 /// # Errors
 /// When the directory does not take it.
 pub fn write(path: &Path, content: &str, access: Access) -> Result<(), Error> {
+    if holds(path, content, access) {
+        return Ok(());
+    }
     replace(path, content, access).map_err(|source| Error::File { path: path.into(), source })
+}
+
+fn holds(path: &Path, content: &str, access: Access) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::metadata(path).map(|file| file.permissions().mode() & 0o777);
+    mode.is_ok_and(|mode| mode & !access.mode() == 0) && fs::read_to_string(path).is_ok_and(|text| text == content)
 }
 
 fn replace(path: &Path, content: &str, access: Access) -> io::Result<()> {

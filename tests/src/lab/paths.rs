@@ -81,7 +81,9 @@ impl Paths {
         for directory in [&self.state, &self.run, &self.files] {
             fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         }
-        fs::write(self.owner_file(), self.files.to_string_lossy().as_bytes())?;
+        if !self.owner_file().exists() {
+            fs::write(self.owner_file(), self.files.to_string_lossy().as_bytes())?;
+        }
         Ok(())
     }
 

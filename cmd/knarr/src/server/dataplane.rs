@@ -45,7 +45,11 @@ impl Supervisor {
         shutdown: Shutdown,
     ) -> Result<()> {
         self.files.make()?;
-        fs::write(self.files.settings(), serde_json::to_vec(&settings)?)?;
+        let settings = serde_json::to_vec(&settings)?;
+        // On a full disk, what is there stays.
+        if !fs::read(self.files.settings()).is_ok_and(|known| known == settings) {
+            fs::write(self.files.settings(), settings)?;
+        }
         let hand_over = || write(&self.files.kubeconfig()).and_then(|()| self.files.hand_over());
         hand_over()?;
         let renewing = async {

@@ -71,14 +71,12 @@ fn may_lower_oom_score() -> bool {
     lowered
 }
 
-/// Mounts a tiny overlay below `data` and removes it again: overlays do not stack on every file system.
+/// Mounts a tiny overlay below `data` for a moment: overlays do not stack on every file system. Its directories stay, so
+/// that a disk that has become full meanwhile gives the same answer.
 fn carries_overlays(data: &Path) -> bool {
-    let Ok(probe) = tempfile::Builder::new().prefix(".overlay-probe-").tempdir_in(data) else {
-        return false;
-    };
-    let part = |name: &str| probe.path().join(name);
+    let part = |name: &str| data.join(".overlay-probe").join(name);
     for name in ["lower", "upper", "work", "merged"] {
-        if std::fs::create_dir(part(name)).is_err() {
+        if std::fs::create_dir_all(part(name)).is_err() {
             return false;
         }
     }

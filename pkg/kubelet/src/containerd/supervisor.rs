@@ -164,10 +164,13 @@ impl Containerd {
         for directory in [root, state, cni_bin, cni_conf, registries, &beside_socket.to_owned()] {
             std::fs::create_dir_all(directory).map_err(Error::file(directory))?;
         }
-        let path = self.settings.path();
-        let partial = path.with_extension("partial");
-        std::fs::write(&partial, self.settings.render()).map_err(Error::file(&partial))?;
-        std::fs::rename(&partial, &path).map_err(Error::file(&path))?;
+        let (path, content) = (self.settings.path(), self.settings.render());
+        // What is there already needs no space on a full disk.
+        if !std::fs::read_to_string(&path).is_ok_and(|present| present == content) {
+            let partial = path.with_extension("partial");
+            std::fs::write(&partial, content).map_err(Error::file(&partial))?;
+            std::fs::rename(&partial, &path).map_err(Error::file(&path))?;
+        }
         for entry in std::fs::read_dir(root).map_err(Error::file(root))?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with("config-") && entry.path() != path {

@@ -102,7 +102,8 @@ impl Replay {
         self.covered.revision = header.revision;
         self.covered.floor = header.floor;
         self.covered.reserved = header.reserved;
-        if self.index.waiting() >= self.index_batch && header.position.segment < self.last {
+        let is_due = self.index.waiting() >= self.index_batch && header.position.segment < self.last;
+        if is_due && self.index.has_room().map_err(|error| unindexed(&error))? {
             self.index.freeze();
             self.index.store(&self.covered).map_err(|error| unindexed(&error))?;
             tracing::info!(segment = header.position.segment, of = self.last, "building the index");

@@ -23,6 +23,8 @@ pub(crate) enum Request {
     Compact(Revision, Reply<()>),
     /// Write these live records again. They may have been overwritten since.
     Move(Vec<(Bytes, Place)>, Reply<()>),
+    /// Make everything durable.
+    Sync(Reply<()>),
     /// Make everything durable and fix the index at this point.
     Freeze(Reply<Covered>),
     /// Say in the log that it is complete, and end.

@@ -84,9 +84,12 @@ impl State {
             let Some(slot) = self.index.newest(key).map_err(|error| self.index_failed(&error))? else {
                 return Ok(None);
             };
-            // A record that is gone has been moved, so the index knows better by now.
-            if let Some(record) = self.log.read(slot.place)? {
-                return Ok(Some((slot, record)));
+            match self.log.read(slot.place)? {
+                Some(record) => return Ok(Some((slot, record))),
+                // Deletes are not moved: it went when nobody could ask for what was before it any more.
+                None if slot.deleted => return Ok(None),
+                // The record has been moved, so the index knows better by now.
+                None => {}
             }
         }
     }

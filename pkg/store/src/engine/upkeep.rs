@@ -79,8 +79,12 @@ impl Upkeep {
             || self.state.floor() > self.floor
     }
 
-    /// Writes the index to disk.
+    /// Makes everything in the log durable, and writes the index to disk, unless there is no space for it. Then the next
+    /// start reads more of the log, or all of it if what was indexed is gone by then.
     fn checkpoint(&mut self) -> Result<(), Error> {
+        if !self.state.index.has_room().map_err(|error| self.state.index_failed(&error))? {
+            return self.ask(Request::Sync);
+        }
         let covered = self.ask(Request::Freeze)?;
         self.state.index.store(&covered).map_err(|error| self.state.index_failed(&error))?;
         self.floor = covered.floor;
@@ -101,7 +105,7 @@ impl Upkeep {
             if emptied == 0 {
                 return Ok(());
             }
-            // The copies and the index that points to them are durable before the originals go.
+            // The copies are durable before the originals go.
             self.checkpoint()?;
             for _ in 0..emptied {
                 let removed = self.state.log.remove_oldest(self.options.segment_size);

@@ -104,6 +104,7 @@ impl Writer {
             }
             Request::Compact(revision, reply) => reply.send(self.compact(revision)).map_err(|_| ()),
             Request::Move(records, reply) => reply.send(self.rewrite(&records)).map_err(|_| ()),
+            Request::Sync(reply) => reply.send(self.make_durable()).map_err(|_| ()),
             Request::Freeze(reply) => reply.send(self.freeze()).map_err(|_| ()),
             Request::Close(reply) => {
                 let closed = self.close();
@@ -134,7 +135,7 @@ impl Writer {
     fn commit_group(&mut self, mut writes: Vec<(Txn, Reply<Outcome>)>, full: bool) {
         if full {
             let (puts, rest) = writes.into_iter().partition(|(txn, _)| has_puts(txn));
-            answer(puts, |_| Err(Error::NoSpace("the disk is full".to_owned())));
+            answer(puts, |_| Err(no_space()));
             writes = rest;
         }
         let state = Arc::clone(&self.state);
@@ -150,9 +151,7 @@ impl Writer {
                 let mut outcomes = outcomes.into_iter();
                 answer(writes, |_| outcomes.next().unwrap_or(Err(Error::Closed)));
             }
-            Err(AppendError::NoSpace(why)) if leave == Leave::One => {
-                answer(writes, |_| Err(Error::NoSpace(why.clone())))
-            }
+            Err(AppendError::NoSpace(_)) if leave == Leave::One => answer(writes, |_| Err(no_space())),
             Err(AppendError::NoSpace(_)) => {
                 // What only deletes still gets its chance.
                 self.set_full(true);
@@ -283,10 +282,15 @@ impl Writer {
         Ok(())
     }
 
-    fn freeze(&mut self) -> Result<Covered, Error> {
+    fn make_durable(&mut self) -> Result<(), Error> {
         self.alive()?;
         self.sync().map_err(|error| self.poison("sync", &error))?;
         self.state.durable.store(self.revision, Ordering::Release);
+        Ok(())
+    }
+
+    fn freeze(&mut self) -> Result<Covered, Error> {
+        self.make_durable()?;
         self.state.index.freeze();
         self.state.unindexed.store(0, Ordering::Relaxed);
         Ok(Covered {
@@ -338,7 +342,7 @@ impl Writer {
 
     fn explain(&self, error: AppendError) -> Error {
         match error {
-            AppendError::NoSpace(why) => Error::NoSpace(why),
+            AppendError::NoSpace(_) => no_space(),
             AppendError::Failed(error) => self.poison("write", &error),
         }
     }
@@ -362,6 +366,12 @@ fn answer(writes: Vec<(Txn, Reply<Outcome>)>, mut outcome: impl FnMut(&Txn) -> R
         // Whoever gave up waiting does not learn it; the write has happened all the same.
         let _given_up = reply.send(outcome(&txn));
     }
+}
+
+/// What a user is told who wants to write on a full disk.
+fn no_space() -> Error {
+    let advice = "the disk of the store is full: only deletes are possible until there is space on it again";
+    Error::NoSpace(advice.to_owned())
 }
 
 fn has_puts(txn: &Txn) -> bool {

@@ -31,6 +31,10 @@ impl Mark {
         let mut bytes = [0; SIZE];
         let length = file.read_at(&mut bytes, 0)?;
         let found = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()).trim().to_owned();
+        if length < SIZE {
+            // From now on it can be written on a full disk, too.
+            file.write_all_at(&[b' '; SIZE], 0)?;
+        }
         Ok(Self { file, boot: boot.to_owned(), found })
     }
 

@@ -81,6 +81,9 @@ pub(crate) struct Index {
     mark: Mark,
     /// How often something was stored.
     stored: (Mutex<u64>, Condvar),
+    /// As if the disk had no space for sled.
+    #[cfg(test)]
+    pub(crate) cramped: std::sync::atomic::AtomicBool,
 }
 
 impl Index {
@@ -101,21 +104,22 @@ impl Index {
             Err(why) => Err(why),
         };
         match kept {
-            Ok((sorted, covered)) => {
-                Ok((Self { recent: RwLock::default(), sorted, mark, stored: Default::default() }, Some(covered)))
-            }
+            Ok((sorted, covered)) => Ok((Self::over(sorted, mark), Some(covered))),
             Err(why) => {
                 tracing::info!(%why, "building the index from the log");
-                Ok((
-                    Self {
-                        recent: RwLock::default(),
-                        sorted: Sorted::create(&path, cache)?,
-                        mark,
-                        stored: Default::default(),
-                    },
-                    None,
-                ))
+                Ok((Self::over(Sorted::create(&path, cache)?, mark), None))
             }
+        }
+    }
+
+    fn over(sorted: Sorted, mark: Mark) -> Self {
+        Self {
+            recent: RwLock::default(),
+            sorted,
+            mark,
+            stored: Default::default(),
+            #[cfg(test)]
+            cramped: Default::default(),
         }
     }
 
@@ -123,12 +127,7 @@ impl Index {
     pub(crate) fn reset(self, directory: &Path, cache: u64) -> Result<Self, IndexError> {
         let Self { sorted, mark, .. } = self;
         drop(sorted);
-        Ok(Self {
-            recent: RwLock::default(),
-            sorted: Sorted::create(&directory.join("index"), cache)?,
-            mark,
-            stored: Default::default(),
-        })
+        Ok(Self::over(Sorted::create(&directory.join("index"), cache)?, mark))
     }
 
     /// The newest record of a key, be it a put or a delete.
@@ -182,7 +181,16 @@ impl Index {
         recent.active.len() + recent.frozen.len()
     }
 
-    /// Fixes what [`Index::store`] will write.
+    /// Whether the disk has the space that writing everything to sled takes. If not, it stays in memory.
+    pub(crate) fn has_room(&self) -> Result<bool, IndexError> {
+        #[cfg(test)]
+        if self.cramped.load(std::sync::atomic::Ordering::Relaxed) {
+            return Ok(false);
+        }
+        Ok(self.sorted.make_room(self.waiting())?)
+    }
+
+    /// Fixes what [`Index::store`] will write; ask [`Index::has_room`] before.
     pub(crate) fn freeze(&self) {
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
         if recent.frozen.is_empty() {

@@ -12,6 +12,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use bytes::{BufMut, Bytes};
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
 
 use crate::index::{Covered, IndexError, Slot, Slots};
 use crate::log::format::{Place, Position};
@@ -21,6 +23,10 @@ const COVERED: &[u8] = b"c";
 /// Entries per sled batch: readers wait while one is applied.
 const BATCH: usize = 256;
 const LAYOUT: u64 = 1;
+/// Bytes by which sled's file may grow when it stores nothing: it writes whole segments of 512 KiB, some ahead.
+const GROWTH: u64 = 2 << 20;
+/// And for each entry: what sled writes is a page with the entry in it.
+const GROWTH_PER_ENTRY: u64 = 1024;
 
 #[derive(Debug)]
 pub(super) struct Sorted {
@@ -76,6 +82,19 @@ impl Sorted {
                 Ok((Bytes::copy_from_slice(key.get(1..).unwrap_or_default()), decode_slot(&slot)?))
             })
             .collect()
+    }
+
+    /// Takes the space that storing so many entries may need, behind the end of sled's file; false when the disk has not
+    /// got it. After a write that found no space, sled is of no use any more, so none must be tried.
+    pub(super) fn make_room(&self, entries: usize) -> std::io::Result<bool> {
+        let file = File::options().write(true).open(self.path.join("db"))?;
+        let size = file.metadata()?.len() + GROWTH + GROWTH_PER_ENTRY * entries as u64;
+        let wanted = i64::try_from(size).map_err(|_| std::io::ErrorKind::FileTooLarge)?;
+        match fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, wanted) {
+            Ok(()) | Err(Errno::EOPNOTSUPP) => Ok(true),
+            Err(Errno::ENOSPC | Errno::EDQUOT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(super) fn store(&self, slots: &Slots, covered: &Covered) -> Result<(), IndexError> {
@@ -203,5 +222,58 @@ impl Numbers<'_> {
         let (head, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(u32::from_be_bytes(*head))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+
+    /// Many small rounds and some large ones, over keys as Kubernetes has them: sled never writes beyond what was taken
+    /// before, in its own file or in another one.
+    #[test]
+    fn storing_fits_into_the_room_that_was_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let sorted = Sorted::create(&directory.path().join("index"), 1 << 20).unwrap();
+        let mut random = StdRng::seed_from_u64(7);
+        let covered = Covered {
+            log: 1,
+            position: Position::new(1, 64),
+            revision: 1,
+            floor: 1,
+            reserved: 1,
+            live: 0,
+            gaps: vec![],
+        };
+        for round in 0..20 {
+            let count = [3, 40, 400, 4000, 16_000][round % 5];
+            let slots: Slots = (0..count)
+                .map(|_| {
+                    let number: u32 = random.random_range(0..100_000);
+                    let key = format!("/registry/core/configmaps/namespace-{}/object-{number}", number % 97);
+                    let place = Place { position: Position::new(1, number), length: 7 };
+                    (key.into_bytes().into(), Slot { revision: round as u64, place, deleted: number.is_multiple_of(5) })
+                })
+                .collect();
+            assert!(sorted.make_room(slots.len()).unwrap());
+            let taken = blocks(&sorted.path);
+            sorted.store(&slots, &covered).unwrap();
+            sorted.forget_deletes(round as u64).unwrap();
+            sorted.sync().unwrap();
+            let now = blocks(&sorted.path);
+            assert!(now <= taken, "round {round}, {count} entries: {taken} blocks were taken, now they are {now}");
+        }
+    }
+
+    fn blocks(path: &Path) -> u64 {
+        let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
+        entries
+            .map(|entry| if entry.path().is_dir() { blocks(&entry.path()) } else { entry.metadata().unwrap().blocks() })
+            .sum()
     }
 }

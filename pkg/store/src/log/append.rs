@@ -17,8 +17,15 @@ use crate::model::Revision;
 /// Segments kept ready: so that on a full disk deletes find space, and compaction even after them.
 const SPARES: [&str; 3] = ["spare-1", "spare-2", "spare-3"];
 
+/// The file of a segment for one batch that no usual segment holds, while it is made.
+const OVERSIZE: &str = "large.new";
+
 /// Batches from this size on fill pages so well that the page cache costs nothing, and saves reading them back.
 const LARGE: usize = 32 << 10;
+
+/// Bytes at the end of a segment that are left to compactions when there are no two spares: what deletes make free is only
+/// found once there was a compaction, and what that leaves is moved to the last spare.
+const FOR_COMPACTIONS: u32 = 4096;
 
 /// How many spare segments a batch must leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +82,9 @@ pub(crate) struct Stamp {
     pub(crate) reserved: Revision,
 }
 
+/// The file of a segment once more, to write past the page cache; and its block size.
+type Direct = (Box<dyn DiskFile>, u32);
+
 /// The end of the log.
 #[derive(Debug)]
 pub(crate) struct Appender {
@@ -87,8 +97,7 @@ pub(crate) struct Appender {
     segment_size: u32,
     /// How many of [`SPARES`] exist.
     spares: usize,
-    /// The file of `segment` once more, to write past the page cache; and its block size.
-    direct: (Box<dyn DiskFile>, u32),
+    direct: Direct,
     /// The last block as far as it is written: it is written again with what comes next.
     begun: Vec<u8>,
     /// Bytes of the segment that were written past the page cache.
@@ -111,6 +120,9 @@ impl Appender {
         let names = log.disk.list()?;
         let spares = SPARES.iter().take_while(|spare| names.iter().any(|name| name == *spare)).count();
         log.ready.find(log.disk.as_ref(), &names)?;
+        if names.iter().any(|name| name == OVERSIZE) {
+            log.disk.remove(OVERSIZE)?;
+        }
         let direct = log.disk.open_direct(&Segment::name(segment.header.number))?;
         let mut begun = vec![0; (end.offset % direct.1) as usize];
         read_up_to(segment.file.as_ref(), &mut begun, (end.offset / direct.1 * direct.1).into())?;
@@ -182,7 +194,8 @@ impl Appender {
         let (Some(length), Some(size)) = (length, size) else {
             return Err(AppendError::Failed(io::ErrorKind::FileTooLarge.into()));
         };
-        if self.end.offset.checked_add(size).is_none_or(|end| end > self.room) {
+        let kept = self.kept_back(leave)?;
+        if self.end.offset.checked_add(size + kept).is_none_or(|end| end > self.room) {
             self.roll(size, leave)?;
         }
         let header = BatchHeader {
@@ -213,6 +226,19 @@ impl Appender {
         self.end = header.end();
         self.stamp = stamp;
         Ok(places)
+    }
+
+    /// Bytes of the segment that a batch must leave.
+    fn kept_back(&mut self, leave: Leave) -> Result<u32, AppendError> {
+        if leave == Leave::None || self.spares >= 2 {
+            return Ok(0);
+        }
+        match self.make_spares() {
+            Err(error) if !is_no_space(&error) => Err(error.into()),
+            // The segment is the last spare: it is for what is moved.
+            Err(error) if self.spares == 0 => Err(error.into()),
+            _ => Ok(if self.spares >= 2 { 0 } else { FOR_COMPACTIONS }),
+        }
     }
 
     /// Makes sure that what a failed write left is never taken for a batch, whatever is written there next or not at all.
@@ -283,13 +309,16 @@ impl Appender {
         // Whole blocks of any device.
         let room = size.saturating_add(SEGMENT_HEADER).checked_next_multiple_of(4096).unwrap_or(u32::MAX);
         let room = room.max(self.segment_size);
-        let name = self.create(header.number, room, leave)?;
-        let (file, direct) = (self.log.disk.open(&name)?, self.log.disk.open_direct(&name)?);
-        let mut block = header.encode().to_vec();
-        block.resize(direct.1 as usize, 0);
-        write_all(file.as_ref(), &block, 0)?;
+        let source = self.file_for(room, leave)?;
+        let begun = self.begin(&source, &header);
+        if begun.is_err() {
+            self.give_up(&source);
+        }
+        let (file, direct, block) = begun?;
+        if SPARES.contains(&source.as_str()) {
+            self.spares -= 1;
+        }
         self.log.disk.sync_names().map_err(AppendError::Failed)?;
-        block.truncate(SEGMENT_HEADER as usize);
         (self.begun, self.past_cache, self.direct, self.room) = (block, 0, direct, room);
         self.segment = Arc::new(Segment { header, file });
         self.end = Position::new(header.number, SEGMENT_HEADER);
@@ -297,33 +326,56 @@ impl Appender {
         Ok(())
     }
 
-    /// Makes the file of a segment, and answers its name.
-    fn create(&mut self, number: u32, room: u32, leave: Leave) -> Result<String, AppendError> {
-        let name = Segment::name(number);
+    /// Writes a segment's header to a file, and only then gives it the segment's name: a segment that could not be begun
+    /// must leave none behind, because the log may go on in the one before it.
+    fn begin(&self, source: &str, header: &SegmentHeader) -> io::Result<(Box<dyn DiskFile>, Direct, Vec<u8>)> {
         let disk = self.log.disk.as_ref();
-        if room > self.segment_size {
-            disk.create(&name, room.into())?;
-        } else if let Some(ready) = self.log.ready.take(self.past_cache > self.segment_size as usize / 2) {
-            disk.rename(&ready, &name)?;
-        } else {
-            match self.make_spares() {
-                Err(error) if !is_no_space(&error) => return Err(error.into()),
-                _ => self.take_spare(&name, leave)?,
-            }
-        }
-        Ok(name)
+        let (file, direct) = (disk.open(source)?, disk.open_direct(source)?);
+        let mut block = header.encode().to_vec();
+        block.resize(direct.1 as usize, 0);
+        write_all(file.as_ref(), &block, 0)?;
+        // Else a power cut could leave the name with the header of an earlier attempt, which another end goes before.
+        file.sync()?;
+        disk.rename(source, &Segment::name(header.number))?;
+        block.truncate(SEGMENT_HEADER as usize);
+        Ok((file, direct, block))
     }
 
-    fn take_spare(&mut self, name: &str, leave: Leave) -> Result<(), AppendError> {
+    /// The name of a file that can become a segment.
+    fn file_for(&mut self, room: u32, leave: Leave) -> Result<String, AppendError> {
+        if room > self.segment_size {
+            if let Err(error) = self.log.disk.create(OVERSIZE, room.into()) {
+                self.give_up(OVERSIZE);
+                return Err(error.into());
+            }
+            return Ok(OVERSIZE.to_owned());
+        }
+        if let Some(ready) = self.log.ready.take(self.past_cache > self.segment_size as usize / 2) {
+            return Ok(ready);
+        }
+        match self.make_spares() {
+            Err(error) if !is_no_space(&error) => Err(error.into()),
+            _ => self.spare(leave).map(str::to_owned),
+        }
+    }
+
+    fn spare(&self, leave: Leave) -> Result<&'static str, AppendError> {
         let left = match leave {
             Leave::Two => 2,
             Leave::One => 1,
             Leave::None => 0,
         };
         let spare = self.spares.checked_sub(1).filter(|after| *after >= left).and_then(|after| SPARES.get(after));
-        let Some(spare) = spare else { return Err(AppendError::NoSpace("no space for another segment".to_owned())) };
-        self.log.disk.rename(spare, name)?;
-        self.spares -= 1;
-        Ok(())
+        spare.copied().ok_or_else(|| AppendError::NoSpace("no space for another segment".to_owned()))
+    }
+
+    /// Lets a file go that did not become a segment.
+    fn give_up(&self, source: &str) {
+        if source == OVERSIZE {
+            // What is left of it only takes space; the next one replaces it, and the next start removes it.
+            let _left = self.log.disk.remove(OVERSIZE);
+        } else if !SPARES.contains(&source) {
+            self.log.ready.put_back(source);
+        }
     }
 }

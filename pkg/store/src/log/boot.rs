@@ -19,9 +19,13 @@ pub(crate) fn is_same(disk: &dyn Disk, boot: &str) -> bool {
     read.is_ok_and(|length| bytes.get(..length).is_some_and(|bytes| bytes.trim_ascii_end() == boot.as_bytes()))
 }
 
-/// Writes it down, durably.
+/// Writes it down, durably. Once the file exists, that takes no space; half-written it is no boot's id.
 pub(crate) fn remember(disk: &dyn Disk, boot: &str) -> io::Result<()> {
     let text = format!("{boot:<64.64}");
+    if let Ok(file) = disk.open(NAME) {
+        write_all(file.as_ref(), text.as_bytes(), 0)?;
+        return file.sync();
+    }
     let file = disk.create(NEW, text.len() as u64)?;
     write_all(file.as_ref(), text.as_bytes(), 0)?;
     file.sync()?;

@@ -24,6 +24,8 @@ const PIECE: usize = 256 << 10;
 pub(crate) struct Ready {
     /// The names end with these.
     numbers: Mutex<Vec<u32>>,
+    /// The newest number. None comes twice: whoever took a name renames that file only later.
+    newest: AtomicU32,
     /// How many segments were begun since the last [`Ready::settle`].
     begun: AtomicU32,
     /// How many there should be: as many as were begun between the last two.
@@ -35,16 +37,17 @@ pub(crate) struct Ready {
 
 impl Default for Ready {
     fn default() -> Self {
-        let (numbers, begun, wanted) = Default::default();
-        Self { numbers, begun, wanted, is_filled: AtomicBool::new(true) }
+        let (numbers, newest, begun, wanted) = Default::default();
+        Self { numbers, newest, begun, wanted, is_filled: AtomicBool::new(true) }
     }
 }
 
 impl Ready {
     /// Takes over what an earlier process left.
     pub(super) fn find(&self, disk: &dyn Disk, names: &[String]) -> io::Result<()> {
-        let number = |name: &String| name.strip_prefix("ready-")?.parse().ok();
-        *self.numbers() = names.iter().filter_map(number).collect();
+        let found: Vec<u32> = names.iter().filter_map(|name| number_of(name)).collect();
+        self.newest.store(found.iter().copied().max().unwrap_or_default(), Ordering::Relaxed);
+        *self.numbers() = found;
         if names.iter().any(|name| name == UNFINISHED) { disk.remove(UNFINISHED) } else { Ok(()) }
     }
 
@@ -60,6 +63,11 @@ impl Ready {
         self.numbers().pop().map(name)
     }
 
+    /// Takes back a file that was given and is still there.
+    pub(super) fn put_back(&self, file: &str) {
+        self.numbers().extend(number_of(file));
+    }
+
     /// Takes a file over instead of having it removed, if it is needed; answers whether it was.
     pub(super) fn keep(&self, disk: &dyn Disk, file: &str) -> io::Result<bool> {
         let mut numbers = self.numbers();
@@ -67,7 +75,7 @@ impl Ready {
         if numbers.len() >= wanted as usize {
             return Ok(false);
         }
-        let number = free(&numbers);
+        let number = self.number();
         disk.rename(file, &name(number))?;
         numbers.push(number);
         Ok(true)
@@ -84,7 +92,7 @@ impl Ready {
             return Err(error);
         }
         let mut numbers = self.numbers();
-        let number = free(&numbers);
+        let number = self.number();
         disk.rename(UNFINISHED, &name(number))?;
         numbers.push(number);
         Ok(())
@@ -101,6 +109,10 @@ impl Ready {
             disk.remove(&name(number))?;
         }
         Ok(())
+    }
+
+    fn number(&self) -> u32 {
+        self.newest.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
     fn numbers(&self) -> MutexGuard<'_, Vec<u32>> {
@@ -124,10 +136,10 @@ pub(super) fn filled(disk: &dyn Disk, file: &str, size: u32) -> io::Result<Box<d
     Ok(made)
 }
 
-fn name(number: u32) -> String {
-    format!("ready-{number}")
+fn number_of(name: &str) -> Option<u32> {
+    name.strip_prefix("ready-")?.parse().ok()
 }
 
-fn free(numbers: &[u32]) -> u32 {
-    (1..).find(|number| !numbers.contains(number)).unwrap_or_default()
+fn name(number: u32) -> String {
+    format!("ready-{number}")
 }

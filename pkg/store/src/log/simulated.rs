@@ -25,6 +25,37 @@ pub(crate) enum Fault {
     PowerOff,
 }
 
+/// What can go wrong: reads do not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Call {
+    Create,
+    Write,
+    Sync,
+    Clear,
+    Rename,
+    Remove,
+    SyncNames,
+}
+
+/// Who calls: the store's threads work side by side, so only the calls of one of them have an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Caller {
+    /// Who opens the store, and whoever else.
+    Opening,
+    Writer,
+    Upkeep,
+}
+
+impl Caller {
+    fn current() -> Self {
+        match std::thread::current().name() {
+            Some("store-writer") => Self::Writer,
+            Some("store-upkeep") => Self::Upkeep,
+            _ => Self::Opening,
+        }
+    }
+}
+
 /// The disk. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SimulatedDisk(Arc<Mutex<World>>);
@@ -37,11 +68,17 @@ struct World {
     names_since: Vec<Names>,
     next: u64,
     calls: u64,
-    fault: Option<(u64, Fault)>,
+    calls_of: BTreeMap<Own, u64>,
+    /// Whose call of which kind it is to be (any if `None`), the number of that call, and what happens to it.
+    fault: Option<(Option<Own>, u64, Fault)>,
+    removed: u32,
     off: bool,
     lies: bool,
     capacity: Option<u64>,
 }
+
+/// A thread, and a kind of its calls.
+type Own = (Caller, Call);
 
 type Names = BTreeMap<String, u64>;
 
@@ -88,7 +125,19 @@ impl SimulatedDisk {
     /// The call with this number from now on (the next one is 1) goes wrong. Reads do not count.
     pub(crate) fn fail_at(&self, call: u64, fault: Fault) {
         let mut world = self.world();
-        world.fault = Some((world.calls + call, fault));
+        world.fault = Some((None, world.calls + call, fault));
+    }
+
+    /// The same, counting one kind of calls of one of the store's threads.
+    pub(crate) fn fail_at_of(&self, of: (Caller, Call), number: u64, fault: Fault) {
+        let mut world = self.world();
+        let before = world.calls_of.get(&of).copied().unwrap_or_default();
+        world.fault = Some((Some(of), before + number, fault));
+    }
+
+    /// How many files were removed.
+    pub(crate) fn removed(&self) -> u32 {
+        self.world().removed
     }
 
     /// Nothing goes wrong any more; answers whether something was still to come.
@@ -172,19 +221,27 @@ impl World {
     }
 
     /// Counts a call, and lets it go wrong when its time has come. `Ok(true)` asks for half of it.
-    fn call(&mut self) -> io::Result<bool> {
+    fn call(&mut self, call: Call) -> io::Result<bool> {
         const EIO: i32 = 5;
         const ENOSPC: i32 = 28;
         if self.off {
             return Err(io::Error::from_raw_os_error(EIO));
         }
+        let own = (Caller::current(), call);
+        let of_caller = self.calls_of.entry(own).or_default();
+        *of_caller += 1;
         self.calls += 1;
-        match self.fault.take_if(|(call, _)| *call == self.calls) {
+        let numbers = (*of_caller, self.calls);
+        let fault = self.fault.take_if(|(of, number, _)| match of {
+            Some(of) => *of == own && *number == numbers.0,
+            None => *number == numbers.1,
+        });
+        match fault.map(|(_, _, fault)| fault) {
             None => Ok(false),
-            Some((_, Fault::Short)) => Ok(true),
-            Some((_, Fault::Eio)) => Err(io::Error::from_raw_os_error(EIO)),
-            Some((_, Fault::NoSpace)) => Err(io::Error::from_raw_os_error(ENOSPC)),
-            Some((_, Fault::PowerOff)) => {
+            Some(Fault::Short) => Ok(true),
+            Some(Fault::Eio) => Err(io::Error::from_raw_os_error(EIO)),
+            Some(Fault::NoSpace) => Err(io::Error::from_raw_os_error(ENOSPC)),
+            Some(Fault::PowerOff) => {
                 self.off = true;
                 Err(io::Error::from_raw_os_error(EIO))
             }
@@ -225,7 +282,7 @@ impl Disk for SimulatedDisk {
 
     fn create(&self, name: &str, size: u64) -> io::Result<Box<dyn DiskFile>> {
         let mut world = self.world();
-        world.call()?;
+        world.call(Call::Create)?;
         if world.capacity.is_some_and(|capacity| world.used() + size > capacity) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -241,7 +298,7 @@ impl Disk for SimulatedDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut world = self.world();
-        world.call()?;
+        world.call(Call::Rename)?;
         let inode = *world.names.get(from).ok_or(io::ErrorKind::NotFound)?;
         world.rename(|names| {
             names.remove(from);
@@ -252,7 +309,8 @@ impl Disk for SimulatedDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut world = self.world();
-        world.call()?;
+        world.removed += 1;
+        world.call(Call::Remove)?;
         world.names.get(name).ok_or(io::ErrorKind::NotFound)?;
         world.rename(|names| {
             names.remove(name);
@@ -262,7 +320,7 @@ impl Disk for SimulatedDisk {
 
     fn sync_names(&self) -> io::Result<()> {
         let mut world = self.world();
-        world.call()?;
+        world.call(Call::SyncNames)?;
         if !world.lies {
             world.names_since.clear();
         }
@@ -281,7 +339,7 @@ impl DiskFile for SimulatedFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let mut world = self.disk.world();
-        let bytes = match world.call() {
+        let bytes = match world.call(Call::Write) {
             Ok(true) => &bytes[..bytes.len().div_ceil(2)],
             Ok(false) => bytes,
             Err(error) => {
@@ -296,7 +354,7 @@ impl DiskFile for SimulatedFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut world = self.disk.world();
-        if let Err(error) = world.call() {
+        if let Err(error) = world.call(Call::Sync) {
             // As Linux does: what could not be written is dropped, and the next sync will not tell.
             let content = world.files.get_mut(&self.inode).unwrap();
             content.cached = content.durable.clone();
@@ -317,7 +375,7 @@ impl DiskFile for SimulatedFile {
 
     fn clear_from(&self, offset: u64) -> io::Result<()> {
         let mut world = self.disk.world();
-        world.call()?;
+        world.call(Call::Clear)?;
         let size = world.files[&self.inode].cached.len();
         world.change(self.inode, Change::Clear(offset as usize, size));
         Ok(())

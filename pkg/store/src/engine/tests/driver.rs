@@ -1,7 +1,8 @@
 //! Drives a store on a simulated disk and a [`Model`] side by side, and compares what both say.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -41,6 +42,8 @@ pub(super) struct Driver {
     pub(super) random: StdRng,
     pub(super) model: Model,
     pub(super) options: Options,
+    /// Whether there is no space for sled; sometimes if `None`.
+    pub(super) is_cramped: Option<bool>,
     index: TempDir,
     boot: u32,
     store: Option<Arc<LogStore>>,
@@ -71,6 +74,7 @@ impl Driver {
             random: StdRng::seed_from_u64(seed),
             model: Model::new(),
             options: tiny(),
+            is_cramped: None,
             index: scratch(),
             boot: 0,
             store: None,
@@ -88,6 +92,8 @@ impl Driver {
     pub(super) fn open(&mut self) -> Result<(), Error> {
         let boot = format!("boot-{}", self.boot);
         let store = LogStore::open_on(Arc::new(self.disk.clone()), self.index.path(), &boot, self.options.clone())?;
+        let is_cramped = self.is_cramped.unwrap_or_else(|| self.random.random_bool(0.2));
+        store.state.index.cramped.store(is_cramped, Ordering::Relaxed);
         self.store = Some(store);
         Ok(())
     }
@@ -155,6 +161,10 @@ impl Driver {
 
     async fn compact(&mut self) -> Verdict<bool> {
         let revision = self.random.random_range(self.model.floor..=self.model.revision);
+        self.compact_to(revision).await
+    }
+
+    async fn compact_to(&mut self, revision: Revision) -> Verdict<bool> {
         match self.store().compact(revision).await {
             Ok(()) => {
                 self.model.durable = if revision > self.model.floor { self.model.revision } else { self.model.durable };
@@ -168,6 +178,47 @@ impl Driver {
             Err(Error::NoSpace(_)) => Ok(true),
             Err(error) => Err(format!("compact {revision}: {error}")),
         }
+    }
+
+    /// Overwrites until old segments go. `Ok(false)` when the store stopped writing.
+    pub(super) async fn turn_over(&mut self) -> Verdict<bool> {
+        let value = "x".repeat(20_000);
+        // At last so little that files which were kept for more segments go.
+        for round in 0..100 {
+            if round > 0 && self.disk.removed() > 0 {
+                break;
+            }
+            for number in 0..(if round == 0 { 24 } else { 1 }) {
+                let txn = put(&format!("turn/{}", number % 2), &value, Durability::Durable);
+                match self.store().txn(txn.clone()).await {
+                    Ok(outcome) => self.done(&txn, &outcome)?,
+                    Err(Error::NoSpace(_)) => {}
+                    Err(Error::Poisoned(_)) => {
+                        self.doubtful.push(txn);
+                        return Ok(false);
+                    }
+                    Err(error) => return Err(format!("{txn:?}: {error}")),
+                }
+            }
+            if !self.until_reclaimed().await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn until_reclaimed(&mut self) -> Verdict<bool> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        // Each compaction has upkeep look again.
+        while self.compact_to(self.model.revision).await? {
+            let stats = self.store().stats();
+            if stats.segments < 8 && stats.index_waiting == 0 {
+                return Ok(true);
+            }
+            check!(Instant::now() < deadline, "nothing is reclaimed: {stats:?}");
+            tokio::task::yield_now().await;
+        }
+        Ok(false)
     }
 
     /// One random read. `Ok(false)` when it failed, as it may when the store has stopped writing.
