@@ -8,6 +8,7 @@ pub mod dns;
 pub mod etcd;
 pub mod figures;
 pub mod lab;
+pub mod linearizability;
 pub mod netns;
 pub mod small_disk;
 pub mod space;
