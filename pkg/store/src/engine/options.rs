@@ -27,7 +27,7 @@ impl Default for Options {
         Self {
             segment_size: 8 << 20,
             index_cache: 1 << 20,
-            index_batch: 16 * 1024,
+            index_batch: 8 * 1024,
             ring: 2 << 20,
             relaxed_delay: Duration::from_secs(30),
             full_retry: Duration::from_secs(1),

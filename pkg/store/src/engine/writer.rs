@@ -335,7 +335,7 @@ impl Writer {
 
     /// Waits while the index is too far behind, so that memory stays bounded.
     fn index_keeps_up(&self) {
-        if self.state.index.waiting() > self.options.index_batch * 4 {
+        if self.state.index.waiting() > self.options.index_batch * 2 {
             self.state.index.wait_until_stored();
         }
     }
