@@ -333,14 +333,15 @@ impl Lab {
     fn wait_for_api(&self) -> Result<()> {
         let address = fs::read_to_string(self.paths.address_file())?;
         until("the API server is ready", Duration::from_secs(30), || {
+            // It will not be ready any more.
             if self.server_pid().is_none() {
-                return Err("the server has ended".to_owned());
+                return Ok(Err(anyhow::anyhow!("the server has ended")));
             }
             self.write_kubeconfig(&address).map_err(|error| format!("{error:#}"))?;
-            self.kubectl_output(&["get", "--raw", "/readyz"]).map_err(|error| format!("{error:#}"))
+            self.kubectl_output(&["get", "--raw", "/readyz"]).map(|_| Ok(())).map_err(|error| format!("{error:#}"))
         })
-        .with_context(|| self.log_tail())?;
-        Ok(())
+        .and_then(|ready| ready)
+        .with_context(|| self.log_tail())
     }
 
     /// The administrator's kubeconfig with the address that the machine's own namespace can reach.
