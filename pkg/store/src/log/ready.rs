@@ -70,15 +70,11 @@ impl Ready {
 
     /// Takes a file over instead of having it removed, if it is needed; answers whether it was.
     pub(super) fn keep(&self, disk: &dyn Disk, file: &str) -> io::Result<bool> {
-        let mut numbers = self.numbers();
         let wanted = self.wanted.load(Ordering::Relaxed).max(self.begun.load(Ordering::Relaxed)).max(1);
-        if numbers.len() >= wanted as usize {
+        if self.numbers().len() >= wanted as usize {
             return Ok(false);
         }
-        let number = self.number();
-        disk.rename(file, &name(number))?;
-        numbers.push(number);
-        Ok(true)
+        self.add(disk, file).map(|()| true)
     }
 
     /// Makes a file of `size` bytes unless there is one, if it is worth it.
@@ -91,28 +87,28 @@ impl Ready {
             let _unfinished = disk.remove(UNFINISHED);
             return Err(error);
         }
-        let mut numbers = self.numbers();
-        let number = self.number();
-        disk.rename(UNFINISHED, &name(number))?;
-        numbers.push(number);
-        Ok(())
+        self.add(disk, UNFINISHED)
     }
 
     /// Looks back at how many were needed since the last time, and removes what is too much.
     pub(super) fn settle(&self, disk: &dyn Disk) -> io::Result<()> {
         let begun = self.begun.swap(0, Ordering::Relaxed);
         self.wanted.store(begun, Ordering::Relaxed);
-        let mut numbers = self.numbers();
-        while numbers.len() > begun.max(1) as usize
-            && let Some(number) = numbers.pop()
-        {
+        let enough = begun.max(1) as usize;
+        let too_many = |numbers: &mut Vec<u32>| if numbers.len() > enough { numbers.pop() } else { None };
+        loop {
+            // The lock is free again before the disk is waited for: the writer needs it.
+            let number = too_many(&mut self.numbers());
+            let Some(number) = number else { return Ok(()) };
             disk.remove(&name(number))?;
         }
-        Ok(())
     }
 
-    fn number(&self) -> u32 {
-        self.newest.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    fn add(&self, disk: &dyn Disk, file: &str) -> io::Result<()> {
+        let number = self.newest.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        disk.rename(file, &name(number))?;
+        self.numbers().push(number);
+        Ok(())
     }
 
     fn numbers(&self) -> MutexGuard<'_, Vec<u32>> {

@@ -72,13 +72,16 @@ struct World {
     /// Whose call of which kind it is to be (any if `None`), the number of that call, and what happens to it.
     fault: Option<(Option<Own>, u64, Fault)>,
     removed: u32,
+    /// Calls that wait, and whether one does.
+    held: Option<Own>,
+    is_waiting: bool,
     off: bool,
     lies: bool,
     capacity: Option<u64>,
 }
 
 /// A thread, and a kind of its calls.
-type Own = (Caller, Call);
+pub(crate) type Own = (Caller, Call);
 
 type Names = BTreeMap<String, u64>;
 
@@ -115,6 +118,35 @@ impl Change {
 impl SimulatedDisk {
     fn world(&self) -> MutexGuard<'_, World> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same for a call, which waits while such calls of this thread are held.
+    fn begin(&self, call: Call) -> MutexGuard<'_, World> {
+        loop {
+            let mut world = self.world();
+            if world.held != Some((Caller::current(), call)) {
+                return world;
+            }
+            world.is_waiting = true;
+            drop(world);
+            std::thread::yield_now();
+        }
+    }
+
+    /// From now on this thread waits in calls of this kind; `None` lets it go on.
+    pub(crate) fn hold(&self, held: Option<Own>) {
+        let mut world = self.world();
+        (world.held, world.is_waiting) = (held, false);
+    }
+
+    /// Whether somebody waits in a held call.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.world().is_waiting
+    }
+
+    /// After the end of a process whose calls had no effect any more: what the kernel had, it has.
+    pub(crate) fn turn_on(&self) {
+        self.world().off = false;
     }
 
     /// From now on no sync has an effect, though all say that they had.
@@ -281,7 +313,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn create(&self, name: &str, size: u64) -> io::Result<Box<dyn DiskFile>> {
-        let mut world = self.world();
+        let mut world = self.begin(Call::Create);
         world.call(Call::Create)?;
         if world.capacity.is_some_and(|capacity| world.used() + size > capacity) {
             return Err(io::ErrorKind::StorageFull.into());
@@ -297,7 +329,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut world = self.world();
+        let mut world = self.begin(Call::Rename);
         world.call(Call::Rename)?;
         let inode = *world.names.get(from).ok_or(io::ErrorKind::NotFound)?;
         world.rename(|names| {
@@ -308,7 +340,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let mut world = self.world();
+        let mut world = self.begin(Call::Remove);
         world.removed += 1;
         world.call(Call::Remove)?;
         world.names.get(name).ok_or(io::ErrorKind::NotFound)?;
@@ -319,7 +351,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        let mut world = self.world();
+        let mut world = self.begin(Call::SyncNames);
         world.call(Call::SyncNames)?;
         if !world.lies {
             world.names_since.clear();
@@ -338,7 +370,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let mut world = self.disk.world();
+        let mut world = self.disk.begin(Call::Write);
         let bytes = match world.call(Call::Write) {
             Ok(true) => &bytes[..bytes.len().div_ceil(2)],
             Ok(false) => bytes,
@@ -353,7 +385,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut world = self.disk.world();
+        let mut world = self.disk.begin(Call::Sync);
         if let Err(error) = world.call(Call::Sync) {
             // As Linux does: what could not be written is dropped, and the next sync will not tell.
             let content = world.files.get_mut(&self.inode).unwrap();
@@ -374,7 +406,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn clear_from(&self, offset: u64) -> io::Result<()> {
-        let mut world = self.disk.world();
+        let mut world = self.disk.begin(Call::Clear);
         world.call(Call::Clear)?;
         let size = world.files[&self.inode].cached.len();
         world.change(self.inode, Change::Clear(offset as usize, size));

@@ -184,8 +184,8 @@ impl Driver {
     pub(super) async fn turn_over(&mut self) -> Verdict<bool> {
         let value = "x".repeat(20_000);
         // At last so little that files which were kept for more segments go.
-        for round in 0..100 {
-            if round > 0 && self.disk.removed() > 0 {
+        for round in 0.. {
+            if round > 10 || (round > 0 && self.disk.removed() > 0) {
                 break;
             }
             for number in 0..(if round == 0 { 24 } else { 1 }) {
@@ -212,7 +212,8 @@ impl Driver {
         // Each compaction has upkeep look again.
         while self.compact_to(self.model.revision).await? {
             let stats = self.store().stats();
-            if stats.segments < 8 && stats.index_waiting == 0 {
+            let is_cramped = self.store().state.index.cramped.load(Ordering::Relaxed);
+            if stats.segments < 8 && (is_cramped || stats.index_waiting == 0) {
                 return Ok(true);
             }
             check!(Instant::now() < deadline, "nothing is reclaimed: {stats:?}");
