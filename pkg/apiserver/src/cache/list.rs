@@ -84,7 +84,7 @@ struct Encoded {
 }
 
 impl Token {
-    fn decode(text: &str, root: &[u8]) -> Result<Self> {
+    pub(super) fn decode(text: &str, root: &[u8]) -> Result<Self> {
         let invalid = |what: &dyn std::fmt::Display| Status::bad_request(format!("continue key is not valid: {what}"));
         let json = URL_SAFE_NO_PAD.decode(text).map_err(|error| invalid(&error))?;
         let token: Encoded = serde_json::from_slice(&json).map_err(|error| invalid(&error))?;

@@ -13,6 +13,8 @@
 //! only when the store has been compacted. A watcher that does not keep up loses its queue and so its connection: it never
 //! holds up the feed.
 
+#[cfg(test)]
+mod contract;
 mod event;
 mod facts;
 mod feed;

@@ -1,6 +1,9 @@
 //! What every store promises, written once and run on every implementation: `run(fresh)` with a function that makes a new,
 //! empty store for each test. Values and texts are checked as a user of the trait sees them.
 
+mod direct;
+mod reads;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +31,7 @@ pub async fn run(fresh: impl AsyncFn() -> Shared) {
     the_future_is_refused(fresh().await).await;
     one_of_many_rivals_wins(fresh().await).await;
     relaxed_writes_are_seen_at_once(fresh().await).await;
+    reads::run(async || direct::Direct(fresh().await)).await;
 }
 
 pub fn put(key: &str, value: &str) -> Op {
